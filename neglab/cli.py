@@ -1,0 +1,118 @@
+"""`neglab [command] overrides...`: picks the root config, hands over to Hydra, turns users' mistakes into messages."""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from neglab.compose import configs_folder, register_resolvers
+from neglab.help import general_help, version
+
+DEFAULT_COMMAND = "evaluate"
+MULTIRUN_FLAGS = ("-m", "--multirun")
+LAUNCHER_VARIABLES = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
+
+
+def commands() -> list[str]:
+    """One command per root config."""
+    return sorted(path.stem for path in configs_folder().glob("*.yaml"))
+
+
+def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command, and the arguments as Hydra takes them.
+
+    Hydra knows no command words and refuses numbers as options of a group: the first word that names a command is
+    taken out, and `seed=3`, `seed=0,1,2`, `seed=range(0,10)` become `seed.value=...`.
+    """
+    command, rest = DEFAULT_COMMAND, []
+    word_may_come = True
+    for argument in arguments:
+        if word_may_come and argument in commands():
+            command, word_may_come = argument, False
+            continue
+        if "=" in argument:
+            word_may_come = False
+        name, _, value = argument.partition("=")
+        if name == "seed" and value and not (configs_folder() / "seed" / f"{value}.yaml").is_file():
+            argument = f"seed.value={value}"
+        rest.append(argument)
+    return command, rest
+
+
+def main() -> None:
+    """The console script."""
+    command, rest = rewrite(sys.argv[1:])
+    if "--version" in rest:
+        print(f"neglab {version()}")
+        return
+    if "--help" in rest or "-h" in rest:
+        print(general_help(command, commands()))
+        return
+    if any(flag in rest for flag in MULTIRUN_FLAGS) and any(name in os.environ for name in LAUNCHER_VARIABLES):
+        stop(
+            "A multirun must not run under torchrun or another launcher: each process would run the whole sweep. "
+            "Start `neglab -m ...` by itself and choose the devices with trainer=gpus."
+        )
+    # In place: processes that Hydra or Lightning start read the same arguments.
+    sys.argv[1:] = rest
+    run_hydra(command)
+
+
+def run_hydra(command: str) -> None:
+    """Compose the command's config and run its task, in one run or in a sweep."""
+    from hydra import main as hydra_main
+
+    register_resolvers()
+    hydra_main(version_base="1.3", config_path=str(configs_folder()), config_name=command)(Task(command))()
+
+
+class Task:
+    """What Hydra calls with a composed config; imports the heavy libraries only then."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.__name__ = self.__qualname__ = command
+
+    def __call__(self, config: Any) -> Any:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+        try:
+            return import_module(f"neglab.tasks.{self.command}").run(config)
+        except KeyboardInterrupt:
+            stop("Stopped. What was finished is in the store: the same command goes on from there.", 130)
+        except Exception as error:
+            message = users_mistake(error)
+            if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            stop(message)
+
+
+def users_mistake(error: BaseException | None) -> str | None:
+    """The message of the mistake that the user can mend, anywhere in the chain of causes; None: it is ours."""
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    from neglab.types import UserError
+
+    while error is not None:
+        if isinstance(error, UserError):
+            return str(error)
+        if isinstance(error, MissingMandatoryValue):
+            return f"{error}. Give it on the command line: {error.full_key}=..."
+        if isinstance(error, OmegaConfBaseException):
+            return f"The config cannot be resolved: {error}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"The disk is full: {error}. Free some space and run the same command again."
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def stop(message: str, status: int = 1) -> None:
+    """Say what went wrong and leave."""
+    print(f"\n{message}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

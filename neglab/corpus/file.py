@@ -1,0 +1,62 @@
+"""One file of labels: a plain list, or the negative_labels.csv of an earlier run."""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from neglab.corpus.base import Corpus, Word, first_occurrences
+from neglab.types import PartOfSpeech, UserError, Words
+
+logger = logging.getLogger(__name__)
+
+
+class FileCorpus(Corpus):
+    """Labels from one file, in its order; they need not be WordNet's words.
+
+    Args:
+        path: a text file with one label per line (all nouns), or a CSV file with a header that has a column `label`
+            and, if it likes, `part_of_speech` and `synset`.
+
+    Raises:
+        UserError: the file is missing, empty, not UTF-8, or a CSV without the column `label`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).expanduser()
+
+    def words(self, id_names: Sequence[str]) -> Words:
+        if not self.path.is_file():
+            raise UserError(f"corpus.path must be a file of labels; got {self.path}, which is none.")
+        try:
+            content = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path} must be UTF-8 text; byte {error.start} is not. Save it as UTF-8.") from error
+        rows = self._csv_rows(content) if self.path.suffix.lower() == ".csv" else _plain_rows(content)
+        words = first_occurrences(rows)
+        if not len(words):
+            raise UserError(f"{self.path} must hold at least one label; it holds none.")
+        if len(words) < len(rows):
+            logger.warning("%d labels stand more than once in %s and count once", len(rows) - len(words), self.path)
+        return words
+
+    def _csv_rows(self, content: str) -> list[Word]:
+        reader = csv.DictReader(content.splitlines())
+        if "label" not in (reader.fieldnames or ()):
+            raise UserError(f"{self.path} must have a column `label`; its header is {reader.fieldnames}.")
+        rows: list[Word] = []
+        for line in reader:
+            part_of_speech: Any = line.get("part_of_speech") or "noun"
+            if part_of_speech not in get_args(PartOfSpeech):
+                raise UserError(
+                    f"part_of_speech must be noun or adjective; {self.path} line {reader.line_num} has "
+                    f"{part_of_speech!r}."
+                )
+            if line["label"]:
+                rows.append((line["label"], part_of_speech, line.get("synset") or None))
+        return rows
+
+
+def _plain_rows(content: str) -> list[Word]:
+    return [(line.strip(), "noun", None) for line in content.splitlines() if line.strip()]

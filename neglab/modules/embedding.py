@@ -1,0 +1,158 @@
+"""The pass that costs time: images and texts through the towers, in one predict loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from neglab.backbone.base import Backbone, ImageTransform
+from neglab.data.base import UnreadableImageError, read_image
+from neglab.modules.prediction import Rows
+from neglab.store import write_part
+
+Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+
+
+class EmbeddingBatch(NamedTuple):
+    """A batch of images or of texts; the other kind's fields are None.
+
+    Attributes:
+        job: whose batch it is.
+        positions: [B], of each item in its job.
+        readable: [B], False for an image file that is no picture.
+        images: [R, 3, H, W], the readable images.
+        ids: [B, L], token ids.
+        end: [B], position of each end token.
+    """
+
+    job: str
+    positions: Int[Tensor, " B"]
+    readable: Bool[Tensor, " B"]
+    images: Float[Tensor, "R 3 H W"] | None
+    ids: Int[Tensor, "B L"] | None
+    end: Int[Tensor, " B"] | None
+
+
+class EmbeddingJob(ABC):
+    """A list of items to embed. The whole list fixes its batches, so that a resumed pass repeats them exactly."""
+
+    name: str
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        """The positions that form each batch."""
+
+    @abstractmethod
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        """Read, decode or tokenize one batch; runs in the loading workers."""
+
+
+@dataclass(frozen=True)
+class ImageJob(EmbeddingJob):
+    """Images on disk."""
+
+    name: str
+    paths: Sequence[Path]
+    transform: ImageTransform
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        return list(torch.arange(len(self.paths)).split(self.batch_size))
+
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        images, readable = [], []
+        for i in index.tolist():
+            try:
+                images.append(read_image(self.paths[i], self.transform))
+                readable.append(True)
+            except UnreadableImageError:
+                readable.append(False)
+        stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
+        return EmbeddingBatch(self.name, index, torch.tensor(readable), stacked, None, None)
+
+
+@dataclass(frozen=True)
+class TextJob(EmbeddingJob):
+    """Distinct texts. Texts of like length share a batch, since a batch costs its longest text."""
+
+    name: str
+    texts: Sequence[str]
+    tokenize: Tokenizer
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        lengths = torch.tensor([len(text) for text in self.texts])
+        return list(lengths.argsort(stable=True).split(self.batch_size))
+
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        chosen: list[int] = index.tolist()
+        ids, end = self.tokenize([self.texts[i] for i in chosen])
+        return EmbeddingBatch(self.name, index, torch.ones(len(index), dtype=torch.bool), None, ids, end)
+
+
+class EmbeddingBatches(Dataset[EmbeddingBatch]):
+    """The batches of all jobs, one after the other, without those that are finished already.
+
+    Args:
+        jobs: what to embed.
+        finished: for each job, which of its items an earlier, interrupted pass has finished.
+    """
+
+    def __init__(self, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]) -> None:
+        self.batches = [
+            (job, index)
+            for job, done in zip(jobs, finished, strict=True)
+            for index in job.batches()
+            if not done[index].all()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, position: int) -> EmbeddingBatch:
+        job, index = self.batches[position]
+        return job.load(index)
+
+
+@dataclass(frozen=True)
+class PartFolders:
+    """Writes each job's finished rows as parts in the job's folder."""
+
+    folders: dict[str, Path]
+
+    def __call__(self, job: str, rows: Rows) -> None:
+        write_part(self.folders[job], rows)
+
+
+class EmbeddingModule(L.LightningModule):
+    """Encodes a batch of images or texts on this rank's device. A row of NaN stands for an unreadable image."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def predict_step(self, batch: EmbeddingBatch, batch_idx: int) -> tuple[str, Rows]:
+        if batch.ids is not None and batch.end is not None:
+            embeddings = self.backbone.encode_token_ids(batch.ids, batch.end)
+        else:
+            size = (len(batch.positions), self.backbone.embedding_dim)
+            embeddings = torch.full(size, torch.nan, device=self.device)
+            if batch.images is not None and len(batch.images):
+                embeddings[batch.readable] = self.backbone.encode_image(batch.images)
+        return batch.job, {"index": batch.positions, "embeddings": embeddings}

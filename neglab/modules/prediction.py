@@ -1,0 +1,186 @@
+"""One predict pass over all devices: whole batches per rank, one shard of rows per rank, merged by index."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProgressBar
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from neglab.types import UserError
+
+# A part is written when it has this many bytes or this age: a killed pass loses little, a long one leaves few files.
+PART_BYTES = 64 * 2**20
+PART_SECONDS = 10.0
+
+# Lightning's remarks on devices and its advertisements are not about a person's run; warnings and errors still show.
+for name in ("lightning.pytorch", "lightning.fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+# Scoring reads memory and needs no loader workers; rows bring their own index; the last is between Lightning and torch.
+for advice in ("does not have many workers", "Couldn't infer the batch indices", r"isinstance\(treespec, LeafSpec\)"):
+    warnings.filterwarnings("ignore", f".*{advice}.*")
+
+Rows = dict[str, Tensor]
+
+
+class RankBatches(Sampler[int]):
+    """Rank r of W takes batches r, r+W, ...: every batch is the one that a single process would see, bit for bit.
+
+    Lightning's own sampler deals out items, so batches and with them the last bits of the results would change.
+    """
+
+    def __init__(self, source: Sized) -> None:
+        self.num_batches = len(source)
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world = _rank_and_world()
+        return iter(range(rank, self.num_batches, world))
+
+    def __len__(self) -> int:
+        rank, world = _rank_and_world()
+        return len(range(rank, self.num_batches, world))
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+@runtime_checkable
+class PartSink(Protocol):
+    """Where a rank's finished rows go. It must be picklable: it travels to the spawned processes."""
+
+    def __call__(self, job: str, rows: Rows) -> None: ...
+
+
+class PartWriter(BasePredictionWriter):
+    """Collects what `predict_step` returns, (job, rows), and hands it to the sink in parts."""
+
+    def __init__(self, sink: PartSink) -> None:
+        super().__init__(write_interval="batch")
+        self.sink = sink
+        self.waiting: dict[str, list[Rows]] = {}
+        self.waiting_bytes = 0
+        self.last_write = time.monotonic()
+
+    def write_on_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        prediction: tuple[str, Rows],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        job, rows = prediction
+        rows = {name: tensor.cpu() for name, tensor in rows.items()}
+        self.waiting.setdefault(job, []).append(rows)
+        self.waiting_bytes += sum(tensor.nbytes for tensor in rows.values())
+        if self.waiting_bytes > PART_BYTES or time.monotonic() - self.last_write > PART_SECONDS:
+            self._flush()
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._flush()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, UserError):  # a full disk would only fail again
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self.waiting = self.waiting, {}
+        for job, parts in waiting.items():
+            self.sink(job, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        self.waiting_bytes, self.last_write = 0, time.monotonic()
+
+
+class SameThreads(Callback):
+    """Gives every spawned process the launching one's thread count: a product split over threads sums in their order.
+
+    Lightning would divide the cores among the processes, and the last bits of the results would change.
+    """
+
+    def __init__(self) -> None:
+        self.num_threads = torch.get_num_threads()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        torch.set_num_threads(self.num_threads)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where predict passes run: the options of the Lightning Trainer that matter to them.
+
+    Attributes:
+        accelerator: "auto", "cpu", "gpu", ...
+        devices: how many, or "auto".
+        strategy: "auto", or "ddp_spawn" for several devices: the script is not executed again, so a multirun works.
+        num_nodes: machines.
+        progress_bar: show it.
+    """
+
+    accelerator: str
+    devices: int | str
+    strategy: str
+    num_nodes: int
+    progress_bar: bool
+
+    def predict(
+        self,
+        module: L.LightningModule,
+        batches: Dataset[Any],
+        sink: PartSink,
+        num_workers: int,
+        collate: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Run `module.predict_step` on every item of `batches` (an item is a whole batch) and sink what it returns.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; finished rows are in the sink.
+            UserError: the accelerator or the number of devices asked for is not there.
+        """
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=RankBatches(batches),  # pyright: ignore[reportArgumentType]
+            num_workers=num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else the loader draws its workers' seed from the global state
+        )
+        trainer = self._trainer(PartWriter(sink))
+        try:
+            trainer.predict(module, loader, return_predictions=False)
+        except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from stop
+
+    def _trainer(self, writer: PartWriter) -> L.Trainer:
+        callbacks: list[Callback] = [writer, SameThreads()]
+        if self.progress_bar:
+            callbacks.append(RichProgressBar(leave=True))
+        try:
+            return L.Trainer(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                strategy=self.strategy,
+                num_nodes=self.num_nodes,
+                callbacks=callbacks,
+                enable_progress_bar=self.progress_bar,
+                use_distributed_sampler=False,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+            )
+        except (ValueError, RuntimeError, MisconfigurationException) as error:
+            raise UserError(
+                f"trainer.accelerator={self.accelerator} with trainer.devices={self.devices} cannot be used here: "
+                f"{error} Choose trainer=cpu, or as many devices as there are."
+            ) from error

@@ -1,0 +1,48 @@
+"""Negative labels drawn at random: what mining has to beat."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neglab.negative_selector.base import NegativeSelector
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, generator
+
+
+class RandomSelector(NegativeSelector):
+    """Draws words uniformly, without replacement; the negatives come in the order of the draw.
+
+    Args:
+        fraction: share of the corpus drawn; None with `num_labels`.
+        num_labels: number of words drawn; None with `fraction`.
+        seed: of this draw alone.
+
+    Raises:
+        UserError: not exactly one of `fraction` and `num_labels`, or more words asked for than the corpus has.
+
+    Source: the random-label rows of NegLabel's ablation (ICLR 2024).
+    """
+
+    def __init__(self, fraction: float | None, num_labels: int | None, seed: int) -> None:
+        if (fraction is None) == (num_labels is None):
+            raise UserError(
+                "Exactly one of negative_selector.fraction and negative_selector.num_labels must be set; got "
+                f"fraction={fraction} and num_labels={num_labels}. Set the other one to null."
+            )
+        if fraction is not None and not 0 < fraction <= 1:
+            raise UserError(f"negative_selector.fraction must be in (0, 1]; got {fraction}. 0.15 keeps 15%.")
+        self.fraction, self.num_labels, self.seed = fraction, num_labels, seed
+
+    def select(
+        self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
+    ) -> Int[Tensor, " M"]:
+        count = int(len(corpus) * self.fraction) if self.fraction is not None else self.num_labels
+        if not count or not 1 <= count <= len(corpus):
+            raise UserError(
+                f"Between 1 and {len(corpus)} negative labels can be drawn from this corpus; got {count}. "
+                "Mend negative_selector.fraction or negative_selector.num_labels."
+            )
+        return torch.randperm(len(corpus), generator=generator(self.seed))[:count]
+
+    def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
+        """The largest cosine similarity to an ID class; it plays no part in the draw."""
+        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()

@@ -1,0 +1,71 @@
+"""Score histograms and ROC curves as PNG files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette: told apart by colour-blind readers.
+ID_COLOUR = "#0072B2"
+OOD_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6914")
+METADATA = {"Software": None}  # no version in the file: equal runs give equal bytes
+
+
+def score_histograms(
+    id_scores: Float[Tensor, " N"], ood_scores: Mapping[str, Float[Tensor, " K"]], title: str, path: Path
+) -> None:
+    """One panel per OOD set: its scores over those of the ID images; ID lies to the right."""
+    figure = Figure(figsize=(4.2 * min(3, len(ood_scores)), 2.8 * -(-len(ood_scores) // 3)), layout="constrained")
+    panels = figure.subplots(-(-len(ood_scores) // 3), min(3, len(ood_scores)), squeeze=False).flatten()
+    everything = torch.cat([id_scores, *ood_scores.values()]).double()
+    lowest, highest = float(everything.min()), float(everything.max())
+    edges = torch.linspace(lowest, max(highest, lowest + 1e-6), 41, dtype=torch.float64).tolist()
+    for i, (name, scores) in enumerate(ood_scores.items()):
+        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (scores, OOD_COLOURS[i % 7], name)):
+            panels[i].hist(values.tolist(), bins=edges, density=True, alpha=0.55, color=colour, label=label)
+        panels[i].set_yticks([])
+        panels[i].legend(frameon=False)
+        panels[i].set_xlabel("ID score (higher = more in-distribution)", fontsize=8)
+    for panel in panels[len(ood_scores) :]:
+        panel.set_visible(False)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def roc_curves(
+    id_scores: Float[Tensor, " N"],
+    ood_scores: Mapping[str, Float[Tensor, " K"]],
+    aurocs: Mapping[str, float],
+    title: str,
+    path: Path,
+) -> None:
+    """Share of ID images kept against share of OOD images let in, one curve per OOD set."""
+    figure = Figure(figsize=(5.2, 5), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, scores) in enumerate(ood_scores.items()):
+        let_in, kept = _roc_points(id_scores, scores)
+        label = f"{name}  AUROC {100 * aurocs[name]:.2f}"
+        axes.plot(let_in, kept, color=OOD_COLOURS[i % 7], label=label, linestyle="-" if i < 7 else "--")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    axes.axhline(0.95, color="0.7", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="OOD images accepted", ylabel="ID images accepted", title=title, xlim=(0, 1), ylim=(0, 1.005))
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[list[float], list[float]]:
+    """Accepted shares at each distinct score, from the strictest threshold to the loosest."""
+    values, rank = torch.unique(torch.cat([id_scores, ood_scores]), return_inverse=True)
+    points = []
+    for part in (rank[len(id_scores) :], rank[: len(id_scores)]):
+        counts = torch.bincount(part, minlength=len(values)).flip(0).cumsum(0).double() / len(part)
+        points.append([0.0, *counts.tolist()])
+    return points[0], points[1]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure).print_png(str(path), metadata=METADATA)

@@ -1,0 +1,72 @@
+"""NegLabel's score: the share of softmax that the ID classes win against groups of negative labels."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neglab.score.base import BankScore
+from neglab.types import TextBank, UserError, generator
+
+CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
+
+
+@dataclass(frozen=True)
+class GroupedBank:
+    """Logit weights of the ID classes [C, D] and, after the permutation, of the negatives [G * M/G, D]."""
+
+    id_weights: Float[Tensor, "C D"]
+    negative_weights: Float[Tensor, "K D"]
+
+
+class NegLabelScore(BankScore):
+    """Mean over groups of the ID classes' softmax share within ID classes and the group. Higher is more ID.
+
+    With s the similarities over the temperature, the share in group g is
+    sigmoid(logsumexp(s_id) - logsumexp(s_g)): one matrix product and one reduction, no loop over groups.
+
+    Args:
+        num_groups: G; the remainder of M / G is dropped from the end of the bank, before the permutation. 1: no groups.
+        temperature: tau, divides the cosine similarities.
+        group_seed: of the permutation that deals the negatives out to groups.
+
+    Raises:
+        UserError: a value out of range, or fewer negatives than groups.
+
+    Shapes: images [B, D] and a bank of C + M labels give [B], in [0, 1]; float64, since float32 ties near 1.
+
+    Source: Jiang et al., ICLR 2024, Eq. 6 and section 3.3 (grouping); official code 3253db6, models/ood/clip_ood.py.
+    Differs: the permutation comes from a CPU generator, the official one from CUDA's. One group is the paper's
+        softmax; the released code then returns a raw sum of logits. Too few negatives for the groups are an error;
+        the released code scores every image 1.
+    """
+
+    def __init__(self, num_groups: int, temperature: float, group_seed: int) -> None:
+        if num_groups < 1:
+            raise UserError(f"score.num_groups must be at least 1; got {num_groups}.")
+        if temperature <= 0:
+            raise UserError(f"score.temperature must be positive; got {temperature}.")
+        self.num_groups, self.temperature, self.group_seed = num_groups, temperature, group_seed
+
+    def prepare(self, bank: TextBank) -> GroupedBank:
+        count = len(bank.negatives)
+        if count < self.num_groups:
+            raise UserError(
+                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
+                "negatives. Lower score.num_groups or raise negative_selector.fraction."
+            )
+        kept = count - count % self.num_groups
+        order = torch.randperm(kept, generator=generator(self.group_seed))
+        negatives = bank.negatives.embeddings[:kept][order.to(bank.negatives.embeddings.device)]
+        return GroupedBank(bank.id_labels.embeddings / self.temperature, negatives / self.temperature)
+
+    def score(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
+        rows = max(1, CHUNK_ELEMENTS // len(prepared.negative_weights))
+        parts = [self._score_chunk(part, prepared) for part in images.split(rows)]
+        return torch.cat(parts) if parts else images.new_zeros(0, dtype=torch.float64)
+
+    def _score_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, " B"]:
+        id_mass = (images @ bank.id_weights.T).logsumexp(dim=1, keepdim=True)
+        group_mass = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1)).logsumexp(dim=2)
+        return torch.sigmoid(id_mass.double() - group_mass.double()).mean(dim=1)

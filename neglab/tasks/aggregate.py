@@ -1,0 +1,111 @@
+"""Mean and standard deviation over the seeds of a multirun."""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from neglab.store import write_atomically
+from neglab.tasks.results import HEADINGS, METRICS, write_csv
+
+AVERAGED = (*METRICS, "id_accuracy")
+
+Row = dict[str, Any]
+
+
+def collect_rows(folder: Path) -> list[Row]:
+    """The result rows of every finished run below a folder; killed runs have none and are passed over."""
+    rows: list[Row] = []
+    for path in sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path)):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows += list(csv.DictReader(file))
+    return rows
+
+
+def aggregate(rows: Sequence[Row]) -> list[Row]:
+    """Mean and sample standard deviation over runs that differ in nothing but their seed.
+
+    Returns:
+        One row per setting and OOD set, in order of first appearance: the setting, `num_seeds`, and `<metric>_mean`
+        and `<metric>_std` (empty with one seed) as fractions.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        setting = tuple((key, value) for key, value in row.items() if key not in (*AVERAGED, "seed"))
+        groups.setdefault(setting, []).append(row)
+    result = []
+    for setting, members in groups.items():
+        summary: Row = {**dict(setting), "num_seeds": len({row["seed"] for row in members})}
+        # The same seed twice is one observation: a sweep may have been resumed.
+        members = list({row["seed"]: row for row in members}.values())
+        for name in AVERAGED:
+            values = [float(row[name]) for row in members]
+            summary[f"{name}_mean"] = statistics.fmean(values)
+            summary[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else ""
+        result.append(summary)
+    return result
+
+
+def summary_tables(rows: Sequence[Row]) -> list[Table]:
+    """In percent, one line per setting: the means over the OOD sets, and AUROC for each set."""
+    datasets = [name for name in dict.fromkeys(row["ood_dataset"] for row in rows) if name != "mean"]
+    means = _table("Mean over the OOD sets, in percent", ["seeds", "ID acc. ↑", *HEADINGS[:3]])
+    aurocs = _table("AUROC ↑ by OOD set, in percent", datasets)
+    settings: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        label = " ".join(filter(None, (row["method"], row["overrides"])))
+        settings.setdefault(label, {})[row["ood_dataset"]] = row
+    for label, by_dataset in settings.items():
+        mean = by_dataset["mean"]
+        means.add_row(label, str(mean["num_seeds"]), *(_cell(mean, name) for name in ("id_accuracy", *METRICS[:3])))
+        cells = (_cell(by_dataset[name], "auroc") if name in by_dataset else "" for name in datasets)
+        aurocs.add_row(label, *cells)
+    return [means, aurocs]
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("method", no_wrap=True, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", min_width=5)
+    return table
+
+
+def write_aggregate(folder: Path) -> list[Table]:
+    """Write aggregate.csv and aggregate.md beside the runs; no table where no run has finished."""
+    rows = aggregate(collect_rows(folder))
+    if not rows:
+        return []
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(folder / "aggregate.csv", header, [[row.get(key, "") for key in header] for row in rows])
+    tables = summary_tables(rows)
+    write_atomically(folder / "aggregate.md", "\n".join(map(_markdown, tables)).encode())
+    return tables
+
+
+def _markdown(table: Table) -> str:
+    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
+    lines += [list(map(str, cells)) for cells in zip(*(column.cells for column in table.columns), strict=True)]
+    return f"{table.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _cell(row: Row, name: str) -> str:
+    mean, deviation = row[f"{name}_mean"], row[f"{name}_std"]
+    return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation != "" else "")
+
+
+class AggregateSeeds(Callback):
+    """At the end of a multirun, writes and shows the table over its jobs."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        console = Console()
+        if tables := write_aggregate(folder):
+            console.print(*tables, sep="\n")
+            console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)

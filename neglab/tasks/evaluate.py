@@ -1,0 +1,202 @@
+"""The main job: score a benchmark with one method, whole."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from neglab.backbone.base import Backbone
+from neglab.corpus.base import Corpus
+from neglab.data.base import ImageDataset
+from neglab.embedder import Embedder, Loading
+from neglab.llm_filter.base import LabelFilter
+from neglab.logger.base import RunLogger
+from neglab.modules.prediction import Devices
+from neglab.modules.scoring import score_images
+from neglab.negative_selector.base import NegativeSelector
+from neglab.plots.detection import roc_curves, score_histograms
+from neglab.prompt.templates import PromptTemplates
+from neglab.score.base import Score
+from neglab.store import Store
+from neglab.tasks.results import (
+    NEGATIVE_LABEL_COLUMNS,
+    measure,
+    negative_label_rows,
+    result_rows,
+    rich_table,
+    write_csv,
+    write_results,
+    write_scores,
+)
+from neglab.types import LabelSet, ScoreTable, TextBank, UserError, Words
+
+ID = "id"  # the ID set's name among the embedded sets and in scores/
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one run is composed of: one object per config group."""
+
+    backbone: Backbone
+    id_dataset: ImageDataset
+    ood_datasets: dict[str, ImageDataset]
+    corpus: Corpus
+    prompts: PromptTemplates
+    selector: NegativeSelector
+    label_filter: LabelFilter
+    score: Score[Any]
+    loading: Loading
+    devices: Devices
+    store: Store
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one run found out."""
+
+    id_scores: ScoreTable
+    ood_scores: list[ScoreTable]
+    id_labels: LabelSet
+    negatives: LabelSet
+    similarity: torch.Tensor
+    times: dict[str, float]
+
+
+def evaluate(parts: Parts) -> Evaluation:
+    """The pipeline: ID labels and corpus, selector, filter, text bank, images, score."""
+    times: dict[str, float] = {}
+    encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
+    with timed(times, "embed"):
+        id_words = parts.id_dataset.class_names()
+        corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
+        images, (id_labels, corpus) = encoder.embed(
+            {ID: parts.id_dataset, **parts.ood_datasets}, [id_words, corpus_words]
+        )
+    with timed(times, "mine"):
+        selected = corpus.take(parts.selector.select(corpus, id_labels))
+    with timed(times, "filter"):
+        negatives = filter_labels(parts.label_filter, selected, id_labels, encoder)
+    bank = TextBank(id_labels, negatives, parts.backbone.logit_scale)
+    with timed(times, "score"):
+        tables = score_images(parts.score, bank, encoder, images, parts.devices, parts.loading.score_batch_size)
+    num_images = sum(map(len, images.values()))
+    times |= {"score_per_image": times["score"] / num_images, "num_encoded": encoder.num_encoded}
+    similarity = parts.selector.similarity(negatives, id_labels)
+    return Evaluation(tables.pop(ID), list(tables.values()), id_labels, negatives, similarity, times)
+
+
+def filter_labels(label_filter: LabelFilter, selected: LabelSet, id_labels: LabelSet, encoder: Embedder) -> LabelSet:
+    """The negatives that a filter keeps, under the names it gives them; a changed name is encoded again."""
+    result = label_filter.apply(selected, id_labels, encoder)
+    kept = selected.take(result.positions)
+    if result.names == kept.names:
+        return kept
+    return replace(kept, names=result.names, embeddings=encoder.encode(result.names, kept.parts_of_speech))
+
+
+def run(config: DictConfig) -> float:
+    """Run the job that a config describes and write its results; returns the mean AUROC, for sweeps."""
+    console, folder = Console(), Path(config.paths.output)
+    logger: RunLogger = instantiate(config.logger)
+    description = describe(config)
+    label = " ".join(filter(None, (description["method"], description["overrides"], f"seed {description['seed']}")))
+    console.print(f"[bold]{label}[/bold] on {description['id_dataset']}, {description['backbone']}", highlight=False)
+    try:
+        logger.start(OmegaConf.to_container(config, resolve=True))  # pyright: ignore[reportArgumentType]
+        start = time.perf_counter()
+        evaluation = evaluate(build(config))
+        metrics = measure(evaluation.id_scores, evaluation.ood_scores)
+        times = {**evaluation.times, "total": time.perf_counter() - start}
+        metrics |= {f"time/{name}": value for name, value in times.items()}
+        rows = result_rows({**description, "num_negatives": len(evaluation.negatives)}, metrics)
+        write_results(folder, rows, metrics)
+        write_scores(folder, [evaluation.id_scores, *evaluation.ood_scores], evaluation.id_labels.names)
+        negative_rows = negative_label_rows(evaluation.negatives, evaluation.similarity)
+        write_csv(folder / "negative_labels.csv", NEGATIVE_LABEL_COLUMNS, negative_rows)
+        logger.log_metrics(metrics)
+        logger.log_table("results", list(rows[0]), [list(row.values()) for row in rows])
+        logger.log_table("negative_labels", NEGATIVE_LABEL_COLUMNS, negative_rows)
+        if config.plots:
+            draw(evaluation, metrics, str(label), folder, logger)
+    finally:
+        logger.finish()
+    console.print(rich_table(rows, f"{label}: ID accuracy {100 * metrics['id/accuracy']:.2f}, values in percent"))
+    console.print(f"Everything is in {folder}", highlight=False)
+    return metrics["ood/mean/auroc"]
+
+
+def build(config: DictConfig) -> Parts:
+    """The objects of a config's groups."""
+    if not isinstance(config.seed.value, int):
+        raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
+    if not config.ood_datasets:
+        raise UserError("At least one OOD set is needed; got none. Choose one with ood_datasets=, such as emoji.")
+    return Parts(
+        backbone=instantiate(config.backbone),
+        id_dataset=instantiate(config.id_dataset),
+        ood_datasets={str(name): instantiate(dataset) for name, dataset in config.ood_datasets.items()},
+        corpus=instantiate(config.corpus),
+        prompts=instantiate(config.prompt),
+        selector=instantiate(config.negative_selector),
+        label_filter=instantiate(config.llm_filter),
+        score=instantiate(config.score),
+        loading=instantiate(config.data),
+        devices=instantiate(config.trainer),
+        store=Store(config.paths.store),
+    )
+
+
+# Overrides that say where and how a job runs, not what it computes.
+CIRCUMSTANCES = ("seed", "trainer", "logger", "paths", "data", "plots", "hydra", "debug", "method")
+GROUPS = ("backbone", "id_dataset", "corpus", "prompt", "negative_selector", "llm_filter", "score")
+
+
+def describe(config: DictConfig) -> dict[str, Any]:
+    """What every result row carries, so that a number is never without its setting."""
+    choices, overrides = run_choices(config)
+    own = [text for text in overrides if text.lstrip("+~").replace("=", ".").split(".")[0] not in CIRCUMSTANCES]
+    return {
+        "method": choices["method"],
+        "overrides": " ".join(own),
+        **{group: choices[group] for group in GROUPS},
+        "uses_id_images": False,
+        "stream": "none",
+        "seed": config.seed.value,
+    }
+
+
+def run_choices(config: DictConfig) -> tuple[dict[str, str], list[str]]:
+    """The chosen option of each group and the user's overrides, from Hydra's command line or from `compose`."""
+    if "run" in config:
+        choices, overrides = config.run.choices, config.run.overrides
+    else:
+        hydra = HydraConfig.get()
+        choices, overrides = hydra.runtime.choices, hydra.overrides.task
+    return {group: str(choices[group] or "custom") for group in ("method", *GROUPS)}, list(overrides)
+
+
+def draw(evaluation: Evaluation, metrics: dict[str, float], title: str, folder: Path, logger: RunLogger) -> None:
+    """Score histograms and ROC curves."""
+    id_scores = evaluation.id_scores.scores
+    ood_scores = {table.dataset: table.scores for table in evaluation.ood_scores}
+    aurocs = {name: metrics[f"ood/{name}/auroc"] for name in ood_scores}
+    score_histograms(id_scores, ood_scores, title, folder / "score_histograms.png")
+    roc_curves(id_scores, ood_scores, aurocs, title, folder / "roc_curves.png")
+    for name in ("score_histograms", "roc_curves"):
+        logger.log_image(name, folder / f"{name}.png")
+
+
+@contextmanager
+def timed(times: dict[str, float], name: str) -> Iterator[None]:
+    """Seconds of a stage."""
+    start = time.perf_counter()
+    yield
+    times[name] = time.perf_counter() - start

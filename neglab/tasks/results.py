@@ -1,0 +1,114 @@
+"""A run's truth: metrics.json, results.csv, table.md and the per-image scores in its folder."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from neglab.metrics import IDAccuracy, detection_metrics
+from neglab.store import write_atomically
+from neglab.types import LabelSet, ScoreTable
+
+METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
+HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
+
+Row = dict[str, Any]
+
+
+def measure(id_scores: ScoreTable, ood_scores: Sequence[ScoreTable]) -> dict[str, float]:
+    """All metrics of a run, as fractions, under the flat keys of metrics.json."""
+    accuracy = IDAccuracy()
+    accuracy.update(id_scores.predicted, id_scores.labels)
+    result = {"id/accuracy": float(accuracy.compute())}
+    for table in ood_scores:
+        metrics = detection_metrics()
+        for part, is_id in ((id_scores, True), (table, False)):
+            metrics.update(part.scores, torch.full((len(part.scores),), is_id))
+        result |= {f"ood/{table.dataset}/{name}": float(value) for name, value in metrics.compute().items()}
+    for name in METRICS:
+        values = [result[f"ood/{table.dataset}/{name}"] for table in ood_scores]
+        result[f"ood/mean/{name}"] = sum(values) / len(values)
+    return result
+
+
+def result_rows(description: Mapping[str, Any], metrics: Mapping[str, float]) -> list[Row]:
+    """One row per OOD set, their mean last; every row carries what the numbers depend on."""
+    datasets = [key.split("/")[1] for key in metrics if key.startswith("ood/") and key.endswith("/auroc")]
+    return [
+        {
+            **description,
+            "ood_dataset": dataset,
+            **{name: metrics[f"ood/{dataset}/{name}"] for name in METRICS},
+            "id_accuracy": metrics["id/accuracy"],
+        }
+        for dataset in datasets
+    ]
+
+
+def rich_table(rows: Sequence[Row], title: str) -> Table:
+    """The rows for the console, in percent."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("OOD set")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        if row["ood_dataset"] == "mean":
+            table.add_section()
+        table.add_row(row["ood_dataset"], *_percents(row))
+    return table
+
+
+def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float]) -> None:
+    """Write metrics.json, results.csv and table.md, each whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1, sort_keys=True) + "\n").encode())
+    write_csv(folder / "results.csv", list(rows[0]), [list(row.values()) for row in rows])
+    lines = [f"| OOD set | {' | '.join(HEADINGS)} |", f"|---|{'---:|' * len(HEADINGS)}"]
+    lines += [f"| {row['ood_dataset']} | {' | '.join(_percents(row))} |" for row in rows]
+    write_atomically(folder / "table.md", ("\n".join(lines) + "\n").encode())
+
+
+def write_scores(folder: Path, tables: Sequence[ScoreTable], id_names: Sequence[str]) -> None:
+    """Write scores/<dataset>.csv: path, score, label and predicted class of each image."""
+    (folder / "scores").mkdir(exist_ok=True)
+    for table in tables:
+        paths = table.paths or ("",) * len(table.scores)
+        columns = (paths, table.scores.tolist(), table.labels.tolist(), table.predicted.tolist())
+        rows = [
+            (path, score, id_names[label] if label >= 0 else "", id_names[predicted])
+            for path, score, label, predicted in zip(*columns, strict=True)
+        ]
+        write_csv(folder / "scores" / f"{table.dataset}.csv", ("path", "id_score", "class", "predicted_class"), rows)
+
+
+NEGATIVE_LABEL_COLUMNS = ("rank", "label", "part_of_speech", "similarity", "synset")
+
+
+def negative_label_rows(negatives: LabelSet, similarity: torch.Tensor) -> list[tuple[Any, ...]]:
+    """The chosen negatives in the order in which the score takes them; `corpus=file` reads them back."""
+    columns = (negatives.names, negatives.parts_of_speech, similarity.tolist(), negatives.synsets)
+    return [
+        (rank, name, part_of_speech, f"{value:.6f}", synset or "")
+        for rank, (name, part_of_speech, value, synset) in enumerate(zip(*columns, strict=True), start=1)
+    ]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A CSV file with a header, UTF-8, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _percents(row: Mapping[str, Any]) -> list[str]:
+    return [f"{100 * row[name]:.2f}" for name in METRICS]
