@@ -1,0 +1,71 @@
+"""Small stand-ins: label sets of random directions, a tiny random open_clip model, folders of pictures."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn.functional import normalize
+
+from neglab.types import LabelSet, TextBank
+
+TINY_MODEL = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+PREPROCESS = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "size": 32,
+}
+
+
+def unit(count, dim=16, seed=0):
+    return normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def label_set(count, dim=16, seed=0, num_adjectives=0, prefix="word"):
+    kinds = ("noun",) * (count - num_adjectives) + ("adjective",) * num_adjectives
+    return LabelSet(tuple(f"{prefix} {i}" for i in range(count)), kinds, unit(count, dim, seed), (None,) * count)
+
+
+def text_bank(num_classes=5, num_negatives=23, dim=16):
+    return TextBank(label_set(num_classes, dim, 1, prefix="class"), label_set(num_negatives, dim, 2), 100.0)
+
+
+def write_tiny_model(folder: Path, seed=0, **text_cfg) -> str:
+    """A folder in open_clip's own format with random weights; returns its model name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {**TINY_MODEL, "text_cfg": {**TINY_MODEL["text_cfg"], **text_cfg}}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**config)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    settings = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    return f"local-dir:{folder}"
+
+
+def write_pictures(folder: Path, count: int, seed=0) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    paths = []
+    for i in range(count):
+        pixels = torch.randint(0, 255, (40, 36, 3), generator=generator, dtype=torch.uint8)
+        paths.append(folder / f"picture{i:02d}.png")
+        Image.fromarray(pixels.numpy()).save(paths[-1])
+    return paths
+
+
+class NoEncoder:
+    """A TextEncoder that must not be asked: for methods that need none."""
+
+    def _refuse(self, *arguments):
+        raise AssertionError("this method encodes no text")
+
+    encode = encode_texts = tokenize = embed_tokens = encode_tokens = _refuse

@@ -1,0 +1,105 @@
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neglab.compose import compose
+from neglab.llm_filter.base import LabelFilter
+from neglab.tasks.evaluate import build, evaluate, run
+from neglab.types import FilterResult, UserError
+
+
+@pytest.fixture
+def config(overrides, tmp_path):
+    def make(*more, mining=("negative_selector.fraction=0.5", "score.num_groups=4")):
+        folder = tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
+        folder.mkdir()
+        return compose([*overrides, *mining, *more], output=folder)
+
+    return make
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
+    mean = run(config("seed.value=3"))
+    metrics = json.loads((tmp_path / "run0" / "metrics.json").read_text())
+    assert mean == metrics["ood/mean/auroc"] == metrics["ood/image_folder/auroc"]
+    assert 0 <= metrics["id/accuracy"] <= 1
+    assert {"time/embed", "time/mine", "time/filter", "time/score", "ood/mean/fpr95_ood_positive"} <= metrics.keys()
+    rows = read_csv(tmp_path / "run0" / "results.csv")
+    assert [row["ood_dataset"] for row in rows] == ["image_folder", "mean"]
+    assert (rows[0]["method"], rows[0]["seed"], rows[0]["num_negatives"]) == ("neglabel", "3", "20")
+    assert "negative_selector.fraction=0.5" in rows[0]["overrides"]
+    negatives = read_csv(tmp_path / "run0" / "negative_labels.csv")
+    assert [row["rank"] for row in negatives] == [str(i) for i in range(1, 21)]
+    assert [float(row["similarity"]) for row in negatives] == sorted(float(row["similarity"]) for row in negatives)
+    assert len(read_csv(tmp_path / "run0" / "scores" / "id.csv")) == 12
+    assert (tmp_path / "run0" / "roc_curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert "AUROC" in (tmp_path / "run0" / "table.md").read_text()
+
+
+def test_a_selection_replays_to_the_same_scores(config, tmp_path):
+    run(config())
+    run(
+        config(
+            f"corpus.path={tmp_path}/run0/negative_labels.csv", "negative_selector=all", mining=["score.num_groups=4"]
+        )
+    )
+    for name in ("id.csv", "image_folder.csv"):
+        assert (tmp_path / "run0/scores" / name).read_bytes() == (tmp_path / "run1/scores" / name).read_bytes()
+
+
+def test_scoring_batches_do_not_change_scores(config):
+    first, second = (evaluate(build(config(f"data.score_batch_size={size}"))) for size in (2, 100))
+    assert torch.allclose(first.id_scores.scores, second.id_scores.scores, atol=1e-6, rtol=0)
+
+
+def test_the_global_random_state_is_untouched(config):
+    parts = build(config("negative_selector=random"))
+    before = torch.random.get_rng_state()
+    evaluate(parts)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_methods_without_negatives_encode_no_corpus(config):
+    evaluation = evaluate(build(config("method=mcm", mining=[])))
+    assert len(evaluation.negatives) == 0
+    assert evaluation.times["num_encoded"] == 12 + 5 + 3
+
+
+class Renames(LabelFilter):
+    """Drops the first label and renames the second."""
+
+    def apply(self, negatives, id_labels, encoder):
+        return FilterResult(torch.tensor([1, 2]), ("another name", negatives.names[2]))
+
+
+def test_a_name_that_a_filter_changed_is_encoded_again(config):
+    parts = replace(build(config()), label_filter=Renames())
+    evaluation = evaluate(replace(parts, score=build(config("score.num_groups=1")).score))
+    assert evaluation.negatives.names[0] == "another name" and len(evaluation.negatives) == 2
+    plain = evaluate(build(config()))
+    assert torch.allclose(evaluation.negatives.embeddings[1], plain.negatives.embeddings[2], atol=1e-6)
+    assert not torch.allclose(evaluation.negatives.embeddings[0], plain.negatives.embeddings[1], atol=1e-3)
+
+
+def test_no_ood_set(config):
+    with pytest.raises(UserError, match="At least one OOD set"):
+        build(config("~ood_datasets.image_folder"))
+
+
+def test_two_processes_equal_one(config, tmp_path):
+    one = evaluate(build(config("data.image_batch_size=2")))
+    two = evaluate(build(config("data.image_batch_size=2", f"paths.store={tmp_path}/two", "trainer=cpu2")))
+    assert two.times["num_encoded"] == one.times["num_encoded"] > 0
+    assert torch.equal(one.id_labels.embeddings, two.id_labels.embeddings)
+    assert one.negatives.names == two.negatives.names
+    for first, second in zip([one.id_scores, *one.ood_scores], [two.id_scores, *two.ood_scores], strict=True):
+        assert torch.equal(first.scores, second.scores)
+        assert torch.equal(first.predicted, second.predicted)

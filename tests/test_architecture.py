@@ -1,0 +1,90 @@
+"""The house rules, held against the code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "neglab"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LEVELS = [
+    {"types", "__init__"},
+    {"store", "wordnet", "backbone"},
+    {"corpus", "data", "prompt", "negative_selector", "llm_filter", "score", "metrics", "plots", "logger"},
+    {"modules", "prompt_learner"},
+    {"embedder"},
+    {"compose", "detector"},
+    {"tasks", "help"},
+    {"cli"},
+]
+LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
+ALLOWED_IMPORTS = {
+    "wandb": {"logger"},
+    "lightning": {"modules", "prompt_learner", "logger", "embedder", "tasks"},
+    "hydra": {"cli", "compose", "tasks"},
+    "omegaconf": {"cli", "compose", "tasks"},
+}
+METHOD_GROUPS = ("backbone", "corpus", "prompt", "negative_selector", "llm_filter", "score")
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_only_what_lies_below_them(path):
+    own = room(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "neglab" and len(parts) > 1 and parts[1] in LEVEL and parts[1] != own:
+            assert LEVEL[parts[1]] < LEVEL[own], f"{path} imports {name}"
+        if parts[0] in ALLOWED_IMPORTS:
+            assert own in ALLOWED_IMPORTS[parts[0]], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    assert "from __future__ import annotations" not in text
+    assert path.stem not in {"utils", "common", "helpers"}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_init_files_hold_no_code(path):
+    allowed = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
+    assert all(isinstance(node, allowed) for node in ast.parse(path.read_text()).body)
+
+
+@pytest.mark.parametrize("group", METHOD_GROUPS)
+def test_one_name_in_four_places(group):
+    yamls = "".join(path.read_text() for path in (ROOT / "configs" / group).glob("*.yaml"))
+    for path in (PACKAGE / group).glob("*.py"):
+        if path.stem not in {"__init__", "base"}:
+            assert f"neglab.{group}.{path.stem}." in yamls, f"no YAML in configs/{group} builds {path}"
+            assert (ROOT / "tests" / group / f"test_{path.stem}.py").is_file(), f"{path} has no test"
+
+
+def test_the_help_page_needs_no_torch():
+    for path in (PACKAGE / name for name in ("__init__.py", "cli.py", "compose.py", "help.py")):
+        tree = ast.parse(path.read_text())
+        top = {name for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for name in _names(node)}
+        assert not {"torch", "neglab.types", "neglab.tasks"} & top
+
+
+def _names(node):
+    return {node.module} if isinstance(node, ast.ImportFrom) else {alias.name for alias in node.names}

@@ -1,0 +1,100 @@
+"""The console script, as a user types it."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from neglab.cli import rewrite
+
+
+@pytest.mark.parametrize(
+    ("typed", "command", "passed_on"),
+    [
+        (["seed=3"], "evaluate", ["seed.value=3"]),
+        (["-m", "seed=0,1,2", "method=mcm"], "evaluate", ["-m", "seed.value=0,1,2", "method=mcm"]),
+        (["seed=range(0,10)"], "evaluate", ["seed.value=range(0,10)"]),
+        (["seed=-7"], "evaluate", ["seed.value=-7"]),
+        (["seed=fixed"], "evaluate", ["seed=fixed"]),
+        (["seed.value=4"], "evaluate", ["seed.value=4"]),
+        (["evaluate", "method=mcm"], "evaluate", ["method=mcm"]),
+        (["-m", "evaluate", "seed=1"], "evaluate", ["-m", "seed.value=1"]),
+        (["method=mcm", "evaluate"], "evaluate", ["method=mcm", "evaluate"]),
+    ],
+)
+def test_the_command_word_and_the_seed(typed, command, passed_on):
+    assert rewrite(typed) == (command, passed_on)
+
+
+def test_help_is_for_people_and_needs_no_torch(neglab):
+    page = neglab("--help")
+    assert page.returncode == 0
+    assert "usage: neglab [command]" in page.stdout and "neglabel" in page.stdout
+    assert neglab("evaluate", "--help").stdout == page.stdout
+    code = "import sys, neglab.cli; sys.argv = ['neglab', '--help']; neglab.cli.main(); print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip().endswith("False")
+
+
+def test_version(neglab):
+    assert neglab("--version").stdout.startswith("neglab 0.")
+
+
+MISTAKES = [
+    (["metod=mcm"], "metod"),
+    (["score.num_group=5"], "num_group"),
+    (["method=nothing_like_it"], "neglabel"),  # Hydra lists the choices
+    (["seed=three"], "The seed must be an integer"),
+    (["id_dataset=image_folder", "id_dataset.root=/no/such/folder", "method=mcm"], "image folder must exist"),
+    (["id_dataset=image_folder", "method=mcm"], "id_dataset.root"),
+    (["negative_selector.fraction=2"], "negative_selector.fraction must be in (0, 1]"),
+    (["negative_selector.num_labels=5"], "Exactly one of"),
+    (["trainer=gpus", "trainer.devices=99", "method=mcm"], "trainer.accelerator=gpu"),
+    (["corpus=file", "corpus.path=/no/such/file"], "corpus.path must be a file"),
+    (["backbone=open_clip", "backbone.model=nothing"], "backbone.model=nothing"),
+    (["method=mcm", "paths.store=/proc/nowhere"], "store must be a folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[mistake[0][0] for mistake in MISTAKES])
+def test_a_users_mistake_gets_a_message_and_no_traceback(neglab, arguments, message):
+    finished = neglab(*arguments, "logger=csv", "data.num_workers=0")
+    assert finished.returncode != 0
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr + finished.stdout
+
+
+def test_a_multirun_under_another_launcher_is_refused(neglab):
+    finished = neglab("-m", "seed=0,1", environment={"LOCAL_RANK": "0"})
+    assert finished.returncode == 1
+    assert "must not run under torchrun" in finished.stderr
+
+
+def test_a_sweep_over_seeds_encodes_once_and_averages(neglab, overrides, tmp_path):
+    finished = neglab("-m", "seed=0,1,2", "method=mcm,random_negatives", *overrides, "+score.unused=1")
+    assert finished.returncode != 0 and "Traceback" not in finished.stderr  # an unknown key stops it at once
+    mining = ["negative_selector.fraction=0.5", "score.num_groups=4"]
+    finished = neglab("-m", "seed=0,1,2", "method=random_negatives,neglabel", *overrides, *mining)
+    assert finished.returncode == 0, finished.stderr
+    assert "Mean over the OOD sets" in finished.stdout
+    (sweep,) = tmp_path.glob("multirun/*/*/aggregate.csv")
+    with sweep.open(newline="") as file:
+        rows = {(row["method"], row["ood_dataset"]): row for row in csv.DictReader(file)}
+    assert rows["neglabel", "mean"]["num_seeds"] == "3"
+    assert float(rows["neglabel", "mean"]["auroc_std"]) == 0  # nothing in it is random
+    assert float(rows["random_negatives", "mean"]["auroc_std"]) > 0
+    jobs = sorted(sweep.parent.glob("*/metrics.json"), key=lambda path: int(path.parent.name.split("_")[0]))
+    encoded = [json.loads(path.read_text())["time/num_encoded"] for path in jobs]
+    assert len(jobs) == 6 and encoded[0] > 0 and sum(encoded[1:]) == 0
+
+
+def test_wandb_without_an_account_is_offline_and_asks_nothing(neglab, overrides, tmp_path):
+    quiet = {"HOME": str(tmp_path / "home"), "NETRC": str(tmp_path / "nothing")}
+    arguments = [text for text in overrides if text != "logger=csv"]
+    finished = neglab("method=mcm", *arguments, environment=quiet)
+    assert finished.returncode == 0, finished.stderr
+    (run,) = tmp_path.glob("outputs/*/*/wandb/offline-run-*/run-*.wandb")
+    content = run.read_bytes()
+    assert b"ood/mean/auroc" in content and b"id_dataset" in content

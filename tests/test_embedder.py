@@ -1,0 +1,166 @@
+import fakes
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.data.image_folder import ImageFolder
+from neglab.embedder import Embedder, Loading
+from neglab.modules.prediction import Devices
+from neglab.prompt.templates import PromptTemplates
+from neglab.store import Store
+from neglab.types import UserError, Words
+
+ONE = Devices("cpu", 1, "auto", 1, progress_bar=False)
+PLAIN = PromptTemplates(["{}"], ["{}"], True)
+
+
+@pytest.fixture
+def make(tiny_model, tmp_path):
+    """Makes an embedder over one store, as a new run would."""
+
+    def build(devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store"):
+        backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+        loading = Loading(image_batch_size, 8, 0, max_unreadable, 16)
+        return Embedder(backbone, prompts, Store(tmp_path / store), devices, loading)
+
+    return build
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    fakes.write_pictures(tmp_path / "pictures", 10)
+    return ImageFolder(str(tmp_path / "pictures"), False, None)
+
+
+WORDS = Words.nouns([f"word {'x ' * (i % 5)}{i}" for i in range(30)])
+
+
+def test_embeddings_equal_a_plain_loop(make, pictures):
+    embedder = make()
+    images, (labels,) = embedder.embed({"set": pictures}, [WORDS])
+    backbone = embedder.backbone
+    transform = backbone.image_transform()
+    from neglab.data.base import read_image
+
+    with torch.inference_mode():
+        expected = torch.cat([backbone.encode_image(read_image(p, transform)[None]) for p in pictures.images().paths])
+        texts = torch.cat([backbone.encode_text([name]) for name in WORDS.names])
+    assert torch.allclose(images["set"].embeddings, normalize(expected, dim=1), atol=1e-6)
+    assert torch.allclose(labels.embeddings, normalize(texts, dim=1), atol=1e-6)
+    assert images["set"].paths == tuple(map(str, pictures.images().paths))
+
+
+def test_nothing_is_encoded_twice(make, pictures):
+    first = make()
+    before, (labels,) = first.embed({"set": pictures}, [WORDS])
+    assert first.num_encoded == 40
+    second = make()
+    after, (again,) = second.embed({"set": pictures}, [WORDS])
+    assert second.num_encoded == 0
+    assert torch.equal(before["set"].embeddings, after["set"].embeddings)
+    assert torch.equal(labels.embeddings, again.embeddings)
+
+
+def test_equal_prompts_are_encoded_once(make):
+    embedder = make()
+    doubled = embedder.encode(["cat", "dog", "cat"], ["noun"] * 3)
+    assert embedder.num_encoded == 2
+    assert torch.equal(doubled[0], doubled[2])
+
+
+def test_a_changed_image_is_encoded_again(make, pictures, tmp_path):
+    make().embed({"set": pictures}, [])
+    fakes.write_pictures(tmp_path / "pictures", 1, seed=99)  # overwrites the first
+    embedder = make()
+    embedder.embed({"set": pictures}, [])
+    assert embedder.num_encoded == 10
+
+
+class Interrupted(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Interrupted])
+def test_an_interrupted_pass_resumes(make, pictures, monkeypatch, error):
+    whole, _ = make(store="other").embed({"set": pictures}, [])
+    embedder = make()
+    encode, calls = embedder.backbone.encode_image, []
+
+    def stops_at_the_third_batch(images):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise error
+        return encode(images)
+
+    monkeypatch.setattr(embedder.backbone, "encode_image", stops_at_the_third_batch)
+    with pytest.raises(error):
+        embedder.embed({"set": pictures}, [])
+    resumed = make()
+    images, _ = resumed.embed({"set": pictures}, [])
+    assert resumed.num_encoded == 2  # two of the three batches were kept
+    assert torch.equal(images["set"].embeddings, whole["set"].embeddings)
+
+
+def test_a_pass_resumed_with_another_batch_size_starts_again(make, pictures, monkeypatch):
+    embedder = make()
+    encode, calls = embedder.backbone.encode_image, []
+
+    def stops_at_the_second_batch(images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise Interrupted
+        return encode(images)
+
+    monkeypatch.setattr(embedder.backbone, "encode_image", stops_at_the_second_batch)
+    with pytest.raises(Interrupted):
+        embedder.embed({"set": pictures}, [])
+    other = make(image_batch_size=3)
+    images, _ = other.embed({"set": pictures}, [])
+    assert other.num_encoded == 10 and len(images["set"]) == 10
+
+
+def test_unreadable_images_stop_the_run_or_are_skipped(make, pictures, tmp_path, caplog):
+    for name in ("picture03.png", "picture07.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"(?s)2 of 10 images of set cannot be read.*picture03.*picture07.*max_unread"):
+        make(max_unreadable=1).embed({"set": pictures}, [])
+    images, _ = make(max_unreadable=2).embed({"set": pictures}, [])
+    assert len(images["set"]) == len(images["set"].paths) == 8
+    assert images["set"].embeddings.isfinite().all()
+    assert "They are skipped" in caplog.text
+    assert not any("picture03" in path for path in images["set"].paths)
+
+
+def test_nan_embeddings_are_an_error(make, pictures, monkeypatch):
+    embedder = make()
+    dim = embedder.backbone.embedding_dim
+    monkeypatch.setattr(embedder.backbone, "encode_image", lambda images: torch.full((len(images), dim), torch.nan))
+    with pytest.raises(UserError, match=r"Embeddings must be finite; 1 are NaN .* that of .*png"):
+        embedder.embed({"set": pictures}, [])
+    monkeypatch.setattr(embedder.backbone, "encode_token_ids", lambda ids, end: torch.full((len(ids), dim), torch.inf))
+    with pytest.raises(UserError, match="Embeddings must be finite; 30 are NaN"):
+        embedder.embed({}, [WORDS])
+
+
+def test_a_damaged_entry_is_computed_again(make, pictures, tmp_path):
+    before, _ = make().embed({"set": pictures}, [])
+    (path,) = (tmp_path / "store" / "embeddings").rglob("embeddings.safetensors")
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    embedder = make()
+    after, _ = embedder.embed({"set": pictures}, [])
+    assert embedder.num_encoded == 10
+    assert torch.equal(before["set"].embeddings, after["set"].embeddings)
+
+
+def test_too_many_devices(make, pictures):
+    with pytest.raises(UserError, match=r"trainer\.accelerator=gpu"):
+        make(Devices("gpu", 99, "auto", 1, progress_bar=False)).embed({"set": pictures}, [])
+
+
+def test_the_text_encoder_door(make):
+    embedder = make(prompts=PromptTemplates(["a {}"], ["{}"], True))
+    assert torch.allclose(embedder.encode(["cat"], ["noun"]), embedder.encode_texts(["a cat"]), atol=1e-6)
+    ids, end = embedder.tokenize(["a cat"])
+    through_tokens = embedder.encode_tokens(embedder.embed_tokens(ids), end)
+    assert torch.allclose(through_tokens, embedder.encode_texts(["a cat"]), atol=1e-6)

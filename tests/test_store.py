@@ -1,0 +1,107 @@
+import errno
+import os
+import threading
+
+import pytest
+import torch
+
+from neglab import store as store_module
+from neglab.store import Store, merge_parts, read_parts, write_atomically, write_part
+from neglab.types import UserError
+
+
+def test_an_entry_comes_back_bit_for_bit(tmp_path):
+    entry = Store(tmp_path).entry({"texts": ["a"]}, kind="text")
+    assert entry.read() is None
+    embeddings = torch.randn(3, 4)
+    entry.write(embeddings, {"note": 1})
+    read, manifest = entry.read()
+    assert torch.equal(read, embeddings)
+    assert manifest["note"] == 1 and manifest["kind"] == "text"
+
+
+def test_the_key_is_the_content(tmp_path):
+    store = Store(tmp_path)
+    assert store.entry({"a": 1, "b": 2}).folder == store.entry({"b": 2, "a": 1}).folder
+    assert store.entry({"a": 1}).folder != store.entry({"a": 2}).folder
+
+
+@pytest.mark.parametrize("name", ["embeddings.safetensors", "manifest.json"])
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_damage_on_disk_is_detected(tmp_path, name, damage):
+    entry = Store(tmp_path).entry({})
+    entry.write(torch.randn(30, 4), {})
+    content = (entry.folder / name).read_bytes()
+    broken = content[: len(content) // 2]
+    if damage == "flip" and name.endswith("safetensors"):
+        broken = content[:-1] + bytes([content[-1] ^ 1])
+    (entry.folder / name).write_bytes(broken)
+    assert entry.read() is None
+    assert not (entry.folder / "manifest.json").exists()
+
+
+def test_a_damaged_part_never_counts(tmp_path):
+    write_part(tmp_path, {"index": torch.tensor([0, 1]), "embeddings": torch.ones(2, 3)})
+    write_part(tmp_path, {"index": torch.tensor([2]), "embeddings": torch.ones(1, 3)})
+    path = sorted(tmp_path.iterdir())[0]
+    path.write_bytes(path.read_bytes()[:-2])
+    assert len(read_parts(tmp_path)) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("index", [[0, 2], [0, 1, 1], [0, 1, 3]])
+def test_a_missing_or_repeated_row_is_an_error(index):
+    part = {"index": torch.tensor(index), "embeddings": torch.ones(len(index), 2)}
+    with pytest.raises(RuntimeError, match="each of its 3 items once"):
+        merge_parts([part], 3)
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "file", b"before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match="The disk is full"):
+        write_atomically(tmp_path / "file", b"after")
+    assert (tmp_path / "file").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_digested_again_only_when_it_changed(tmp_path, monkeypatch):
+    store, file = Store(tmp_path / "store"), tmp_path / "image"
+    file.write_bytes(b"one")
+    first = store.file_digests([file])
+    monkeypatch.setattr(store_module.Path, "read_bytes", lambda _: pytest.fail("read again"))
+    assert store.file_digests([file]) == first
+    monkeypatch.undo()
+    file.write_bytes(b"other")
+    assert store.file_digests([file]) != first
+
+
+def test_two_holders_of_one_entry_take_turns(tmp_path):
+    store, order = Store(tmp_path), []
+    entries = [store.entry({"n": n}) for n in range(2)]
+    held, released = threading.Event(), threading.Event()
+
+    def second():
+        held.wait()
+        with store.locked(entries[::-1]):  # the other order must not deadlock
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with store.locked(entries):
+        held.set()
+        released.wait(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_store_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file")
+    with pytest.raises(UserError, match="store must be a folder that can be written"), store.locked([store.entry({})]):
+        pass
