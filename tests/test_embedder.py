@@ -81,19 +81,24 @@ class Interrupted(RuntimeError):
     pass
 
 
+def stop_at_batch(embedder, number, error, monkeypatch):
+    """The embedder's pass fails when it comes to this batch of images."""
+    encode, calls = embedder.backbone.encode_image, []
+
+    def failing(images):
+        calls.append(len(images))
+        if len(calls) == number:
+            raise error
+        return encode(images)
+
+    monkeypatch.setattr(embedder.backbone, "encode_image", failing)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Interrupted])
 def test_an_interrupted_pass_resumes(make, pictures, monkeypatch, error):
     whole, _ = make(store="other").embed({"set": pictures}, [])
     embedder = make()
-    encode, calls = embedder.backbone.encode_image, []
-
-    def stops_at_the_third_batch(images):
-        calls.append(len(images))
-        if len(calls) == 3:
-            raise error
-        return encode(images)
-
-    monkeypatch.setattr(embedder.backbone, "encode_image", stops_at_the_third_batch)
+    stop_at_batch(embedder, 3, error, monkeypatch)
     with pytest.raises(error):
         embedder.embed({"set": pictures}, [])
     resumed = make()
@@ -104,15 +109,7 @@ def test_an_interrupted_pass_resumes(make, pictures, monkeypatch, error):
 
 def test_a_pass_resumed_with_another_batch_size_starts_again(make, pictures, monkeypatch):
     embedder = make()
-    encode, calls = embedder.backbone.encode_image, []
-
-    def stops_at_the_second_batch(images):
-        calls.append(len(images))
-        if len(calls) == 2:
-            raise Interrupted
-        return encode(images)
-
-    monkeypatch.setattr(embedder.backbone, "encode_image", stops_at_the_second_batch)
+    stop_at_batch(embedder, 2, Interrupted, monkeypatch)
     with pytest.raises(Interrupted):
         embedder.embed({"set": pictures}, [])
     other = make(image_batch_size=3)

@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.types import LabelledEmbeddings, LabelSet
+from neglab.types import LabelledEmbeddings, LabelSet, UserError
 
 
 class NegativeSelector(ABC):
@@ -27,3 +27,20 @@ class NegativeSelector(ABC):
     @abstractmethod
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
         """How near to the ID classes the selector finds each label; written beside the chosen negatives."""
+
+
+def check_size(fraction: float | None, num_labels: int | None) -> None:
+    """How many labels a selector is to keep: a share in (0, 1] or a number, one of the two.
+
+    Raises:
+        UserError: neither or both are set, or a value is out of range.
+    """
+    if (fraction is None) == (num_labels is None):
+        raise UserError(
+            "Exactly one of negative_selector.fraction and negative_selector.num_labels must be set; got "
+            f"fraction={fraction} and num_labels={num_labels}. Set the other one to null."
+        )
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UserError(f"negative_selector.fraction must be in (0, 1]; got {fraction}. 0.15 keeps 15%.")
+    if num_labels is not None and num_labels < 1:
+        raise UserError(f"negative_selector.num_labels must be at least 1; got {num_labels}.")

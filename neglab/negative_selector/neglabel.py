@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.negative_selector.base import NegativeSelector
+from neglab.negative_selector.base import NegativeSelector, check_size
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError
 
 CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
@@ -40,15 +40,7 @@ class NegLabelSelector(NegativeSelector):
         remove_id_names: bool,
         duplicate_guard: float | None,
     ) -> None:
-        if (fraction is None) == (num_labels is None):
-            raise UserError(
-                "Exactly one of negative_selector.fraction and negative_selector.num_labels must be set; got "
-                f"fraction={fraction} and num_labels={num_labels}. Set the other one to null."
-            )
-        if fraction is not None and not 0 < fraction <= 1:
-            raise UserError(f"negative_selector.fraction must be in (0, 1]; got {fraction}. 0.15 keeps 15%.")
-        if num_labels is not None and num_labels < 1:
-            raise UserError(f"negative_selector.num_labels must be at least 1; got {num_labels}.")
+        check_size(fraction, num_labels)
         if not 0 <= quantile <= 1:
             raise UserError(f"negative_selector.quantile must be in [0, 1]; got {quantile}.")
         self.fraction, self.num_labels, self.quantile = fraction, num_labels, quantile

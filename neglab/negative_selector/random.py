@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.negative_selector.base import NegativeSelector
+from neglab.negative_selector.base import NegativeSelector, check_size
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, generator
 
 
@@ -23,13 +23,7 @@ class RandomSelector(NegativeSelector):
     """
 
     def __init__(self, fraction: float | None, num_labels: int | None, seed: int) -> None:
-        if (fraction is None) == (num_labels is None):
-            raise UserError(
-                "Exactly one of negative_selector.fraction and negative_selector.num_labels must be set; got "
-                f"fraction={fraction} and num_labels={num_labels}. Set the other one to null."
-            )
-        if fraction is not None and not 0 < fraction <= 1:
-            raise UserError(f"negative_selector.fraction must be in (0, 1]; got {fraction}. 0.15 keeps 15%.")
+        check_size(fraction, num_labels)
         self.fraction, self.num_labels, self.seed = fraction, num_labels, seed
 
     def select(

@@ -25,7 +25,7 @@ def score_histograms(
     lowest, highest = float(everything.min()), float(everything.max())
     edges = torch.linspace(lowest, max(highest, lowest + 1e-6), 41, dtype=torch.float64).tolist()
     for i, (name, scores) in enumerate(ood_scores.items()):
-        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (scores, OOD_COLOURS[i % 7], name)):
+        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (scores, OOD_COLOURS[0], name)):
             panels[i].hist(values.tolist(), bins=edges, density=True, alpha=0.55, color=colour, label=label)
         panels[i].set_yticks([])
         panels[i].legend(frameon=False)

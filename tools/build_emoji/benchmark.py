@@ -104,8 +104,9 @@ def main() -> None:
     emoji = json.loads((work / "emoji.json").read_text())
     archive = np.load(work / "drawings.npz")
     drawings = {style: archive[style] for style in archive.files}
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    for place in ("class_names", "id", *OOD_SETS, "fx", "streamline"):
+        shutil.rmtree(output / place, ignore_errors=True)
+    output.mkdir(parents=True, exist_ok=True)
     left_out: list[tuple[str, str, str]] = []
     chosen: dict[str, list[tuple[int, str]]] = {}
     subgroup_set = {subgroup: name for name, subgroups in OOD_SETS.items() for subgroup in subgroups}

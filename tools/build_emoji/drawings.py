@@ -9,7 +9,7 @@ and the font of Debian's `fonts-noto-color-emoji`. Python: numpy, pillow, resvg-
     python tools/build_emoji/drawings.py PACKAGES NOTO_FONT WORK
 
 writes WORK/drawings.npz (one [E, 72, 72, 4] uint8 array per style; all zeros where a style lacks an emoji) and
-WORK/emoji.json (name, tags, group, subgroup, hexcode, held-out family). Nothing is random.
+WORK/emoji.json (name, tags, group, subgroup, hexcode, held-out family), and WORK/families.json. Nothing is random.
 """
 
 import hashlib
@@ -163,6 +163,7 @@ def main() -> None:
         families = [family for family, styles in FAMILIES.items() if any(drawn[style][i] for style in styles)]
         row["held_out"] = held_out_family(row["hexcode"], families)
     np.savez_compressed(work / "drawings.npz", **drawings)
+    (work / "families.json").write_text(json.dumps(FAMILIES))
     (work / "emoji.json").write_text(json.dumps(emoji, indent=1, ensure_ascii=False))
     print(f"{len(emoji)} emoji, {sum(row['held_out'] is not None for row in emoji)} with a held-out family")
 

