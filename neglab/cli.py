@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from neglab.compose import configs_folder, register_resolvers
 from neglab.help import general_help, version
@@ -35,6 +35,8 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
             continue
         if "=" in argument:
             word_may_come = False
+        elif word_may_come and argument[:1].isalpha() and rest[-1:] != ["--cfg"]:
+            stop(f"`{argument}` is no command; there is {', '.join(commands())}. Overrides have the form key=value.", 2)
         name, _, value = argument.partition("=")
         if name == "seed" and value and not (configs_folder() / "seed" / f"{value}.yaml").is_file():
             argument = f"seed.value={value}"
@@ -66,7 +68,17 @@ def run_hydra(command: str) -> None:
     from hydra import main as hydra_main
 
     register_resolvers()
-    hydra_main(version_base="1.3", config_path=str(configs_folder()), config_name=command)(Task(command))()
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+    try:
+        hydra_main(version_base="1.3", config_path=str(configs_folder()), config_name=command)(Task(command))()
+    except KeyboardInterrupt:
+        stop("Stopped. What was finished is in the store: the same command goes on from there.", 130)
+    except Exception as error:
+        message = users_mistake(error)
+        if message is None or show_traceback:
+            raise
+        stop(message)
 
 
 class Task:
@@ -78,37 +90,34 @@ class Task:
 
     def __call__(self, config: Any) -> Any:
         logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-        try:
-            return import_module(f"neglab.tasks.{self.command}").run(config)
-        except KeyboardInterrupt:
-            stop("Stopped. What was finished is in the store: the same command goes on from there.", 130)
-        except Exception as error:
-            message = users_mistake(error)
-            if message is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
-                raise
-            stop(message)
+        return import_module(f"neglab.tasks.{self.command}").run(config)
 
 
 def users_mistake(error: BaseException | None) -> str | None:
     """The message of the mistake that the user can mend, anywhere in the chain of causes; None: it is ours."""
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-    from neglab.types import UserError
+    from neglab.errors import UserError
 
     while error is not None:
         if isinstance(error, UserError):
             return str(error)
+        if isinstance(error, ConfigCompositionException | MissingConfigException | OverrideParseException):
+            return f"{error}\n{error.__cause__ or ''}".strip()
         if isinstance(error, MissingMandatoryValue):
             return f"{error}. Give it on the command line: {error.full_key}=..."
         if isinstance(error, OmegaConfBaseException):
             return f"The config cannot be resolved: {error}"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"The disk is full: {error}. Free some space and run the same command again."
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."
         error = error.__cause__ or error.__context__
     return None
 
 
-def stop(message: str, status: int = 1) -> None:
+def stop(message: str, status: int = 1) -> NoReturn:
     """Say what went wrong and leave."""
     print(f"\n{message}", file=sys.stderr)
     raise SystemExit(status)

@@ -12,11 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.errors import UserError as UserError
+
 PartOfSpeech = Literal["noun", "adjective"]
-
-
-class UserError(Exception):
-    """A mistake that the user can mend. The message says the rule, what came, and what to do; no traceback is shown."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"types", "__init__"},
+    {"errors", "__init__"},
+    {"types"},
     {"store", "wordnet", "backbone"},
     {"corpus", "data", "prompt", "negative_selector", "llm_filter", "score", "metrics", "plots", "logger"},
     {"modules", "prompt_learner"},

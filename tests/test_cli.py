@@ -21,7 +21,6 @@ from neglab.cli import rewrite
         (["seed.value=4"], "evaluate", ["seed.value=4"]),
         (["evaluate", "method=mcm"], "evaluate", ["method=mcm"]),
         (["-m", "evaluate", "seed=1"], "evaluate", ["-m", "seed.value=1"]),
-        (["method=mcm", "evaluate"], "evaluate", ["method=mcm", "evaluate"]),
     ],
 )
 def test_the_command_word_and_the_seed(typed, command, passed_on):
@@ -36,6 +35,12 @@ def test_help_is_for_people_and_needs_no_torch(neglab):
     code = "import sys, neglab.cli; sys.argv = ['neglab', '--help']; neglab.cli.main(); print('torch' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip().endswith("False")
+
+
+def test_an_unknown_command_word(neglab):
+    finished = neglab("evalute")
+    assert finished.returncode == 2
+    assert "`evalute` is no command; there is evaluate" in finished.stderr
 
 
 def test_version(neglab):

@@ -19,7 +19,7 @@ TOLERANCE = 0.3  # percentage points: what other versions of the numeric librari
 def test_every_command_composes(neglab, command):
     arguments = [word for word in shlex.split(command)[1:] if word not in {"-m", "--cfg", "job"}]
     # Of a sweep's values the first stands for all: Hydra shows the config of a single job.
-    arguments = [re.sub(r"^(seed|[\w/]+)=([^,\[]+),.*", r"\1=\2", word) for word in arguments]
+    arguments = [re.sub(r"^([\w/.]+)=([^,\[(]+),.*", r"\1=\2", word) for word in arguments]
     arguments = [re.sub(r"=range\((-?\d+).*", r"=\1", word) for word in arguments]
     finished = neglab("--cfg", "job", *arguments)
     assert finished.returncode == 0, finished.stderr

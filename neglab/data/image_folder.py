@@ -1,12 +1,14 @@
 """Images in an ordinary folder, one subfolder per class for an ID dataset."""
 
+import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.types import UserError, Words
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
@@ -45,7 +47,7 @@ class ImageFolder(ImageDataset):
             )
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             # ImageNet's own list has two such pairs, so they are kept.
-            warnings.warn(f"These class names stand more than once and are kept: {', '.join(repeated)}", stacklevel=2)
+            logger.warning("These class names stand more than once and are kept: %s", ", ".join(repeated))
         return Words.nouns(names)
 
     def images(self) -> ImageList:

@@ -24,7 +24,12 @@ PART_SECONDS = 10.0
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 # Scoring reads memory and needs no loader workers; rows bring their own index; the last is between Lightning and torch.
-for advice in ("does not have many workers", "Couldn't infer the batch indices", r"isinstance\(treespec, LeafSpec\)"):
+for advice in (
+    "does not have many workers",
+    "persistent_workers",
+    "Couldn't infer the batch indices",
+    r"isinstance\(treespec, LeafSpec\)",
+):
     warnings.filterwarnings("ignore", f".*{advice}.*")
 
 Rows = dict[str, Tensor]
@@ -154,11 +159,13 @@ class Devices:
             num_workers=num_workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # else the loader draws its workers' seed from the global state
         )
         trainer = self._trainer(PartWriter(sink))
         try:
-            trainer.predict(module, loader, return_predictions=False)
+            # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling
+            # one for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
+            with torch.random.fork_rng(devices=[]):
+                trainer.predict(module, loader, return_predictions=False)
         except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from stop
 
