@@ -55,10 +55,10 @@ def main() -> None:
     prepared = score.prepare(bank)
     everything = torch.cat([prepared.id_weights, prepared.negative_weights])
     permuted = prepared.negative_weights * TEMPERATURE
-    ours = seconds(lambda: score.score(images, prepared))
+    ours = seconds(lambda: score.step(prepared, images))
     loop = seconds(lambda: loop_over_groups(images, bank.id_labels.embeddings, permuted))
     product = seconds(lambda: [batch @ everything.T for batch in images.split(1024)])
-    difference = score.score(images, prepared) - loop_over_groups(images, bank.id_labels.embeddings, permuted)
+    difference = score.step(prepared, images)[0] - loop_over_groups(images, bank.id_labels.embeddings, permuted)
     result = {
         "benchmark": "neglabel_score",
         "images": num_images,

@@ -93,27 +93,38 @@ class Task:
         return import_module(f"neglab.tasks.{self.command}").run(config)
 
 
-def users_mistake(error: BaseException | None) -> str | None:
+def users_mistake(error: BaseException) -> str | None:
     """The message of the mistake that the user can mend, anywhere in the chain of causes; None: it is ours."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
     from neglab.errors import UserError
 
-    while error is not None:
-        if isinstance(error, UserError):
-            return str(error)
-        if isinstance(error, ConfigCompositionException | MissingConfigException | OverrideParseException):
-            return f"{error}\n{error.__cause__ or ''}".strip()
-        if isinstance(error, MissingMandatoryValue):
-            return f"{error}. Give it on the command line: {error.full_key}=..."
-        if isinstance(error, OmegaConfBaseException):
-            return f"The config cannot be resolved: {error}"
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f"The disk is full: {error}. Free some space and run the same command again."
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."
-        error = error.__cause__ or error.__context__
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    if found := next((link for link in chain if isinstance(link, UserError)), None):
+        return str(found)
+    return next((message for message in map(_config_or_disk, chain) if message), None)
+
+
+def _config_or_disk(error: BaseException) -> str | None:
+    """A message for what Hydra, OmegaConf and the operating system find wrong."""
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    if isinstance(error, InstantiationException):
+        # A key that a constructor does not know is the user's; what a constructor does wrong is ours.
+        return f"The config does not fit: {error}" if isinstance(error.__cause__, TypeError) else None
+    if isinstance(error, HydraException):
+        return f"{error}\n{error.__cause__ or ''}".strip()
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error}. Give it on the command line: {error.full_key}=..."
+    if isinstance(error, OmegaConfBaseException):
+        return f"The config cannot be resolved: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk is full: {error}. Free some space and run the same command again."
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."
     return None
 
 

@@ -23,13 +23,13 @@ PART_SECONDS = 10.0
 # Lightning's remarks on devices and its advertisements are not about a person's run; warnings and errors still show.
 for name in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
-# Scoring reads memory and needs no loader workers; rows bring their own index; the last is between Lightning and torch.
-for advice in (
-    "does not have many workers",
+UNWANTED_ADVICE = (
+    "does not have many workers",  # scoring reads memory and needs none
     "persistent_workers",
-    "Couldn't infer the batch indices",
-    r"isinstance\(treespec, LeafSpec\)",
-):
+    "Couldn't infer the batch indices",  # rows bring their own index
+    r"isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+)
+for advice in UNWANTED_ADVICE:
     warnings.filterwarnings("ignore", f".*{advice}.*")
 
 Rows = dict[str, Tensor]

@@ -4,7 +4,7 @@ import math
 from typing import get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector, check_size
@@ -21,13 +21,19 @@ class NegLabelSelector(NegativeSelector):
         num_labels: keep this many over both parts of speech jointly (the paper's M); None with `fraction`.
         quantile: over the C cosine similarities of a word, linearly interpolated; 1 is the maximum.
         remove_id_names: nouns that are an ID class name to the letter are no candidates.
-        duplicate_guard: words with a similarity above it are no candidates; None: all are.
+        duplicate_guard: a word whose largest similarity exceeds it counts as similarity 1, and so comes last; None:
+            no guard.
 
     Raises:
-        UserError: not exactly one of `fraction` and `num_labels`, a value out of range, or nothing left to select.
+        UserError: not exactly one of `fraction` and `num_labels`, a value out of range, more labels asked for than
+            there are candidates, or nothing left to select.
+
+    Shapes: a corpus [W, D] and ID labels [C, D] give M positions, nouns by rising similarity and then adjectives by
+        rising similarity (`fraction`), or all by rising similarity (`num_labels`).
 
     Source: Jiang et al., "Negative Label Guided OOD Detection with Pretrained Vision-Language Models", ICLR 2024,
         Algorithm 1 (NegMining), with its percentile 0.05 of negative cosines; official code 3253db6, multi_modal.py.
+        The guard: CSP's official code 3a7bdab (0.95), and NegRefine's, which mines with quantile 1.
     Differs: the paper takes the top M jointly, its code 15% of each part of speech (both are options). Ties keep the
         corpus's order here; the code's sort is not stable.
     """
@@ -50,7 +56,12 @@ class NegLabelSelector(NegativeSelector):
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
     ) -> Int[Tensor, " M"]:
         similarity = self.similarity(corpus, id_labels)
-        candidate = self._candidates(corpus, id_labels, similarity)
+        candidate = self._candidates(corpus, id_labels)
+        if self.num_labels is not None and self.num_labels > candidate.sum():
+            raise UserError(
+                "negative_selector.num_labels must be at most the number of candidates; got "
+                f"num_labels={self.num_labels} with {int(candidate.sum())} words. Lower it, or give a larger corpus."
+            )
         if self.fraction is None:
             chosen = _lowest(similarity, candidate, self.num_labels or 0)
         else:
@@ -68,29 +79,31 @@ class NegLabelSelector(NegativeSelector):
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
         rows = max(1, CHUNK_ELEMENTS // len(id_labels))
-        parts = [
-            _upper_quantile(part @ id_labels.embeddings.T, self.quantile) for part in labels.embeddings.split(rows)
-        ]
-        return torch.cat(parts).cpu()
+        chunks = labels.embeddings.split(rows)
+        return torch.cat([self._guarded_quantile(chunk @ id_labels.embeddings.T) for chunk in chunks]).cpu()
 
-    def _candidates(self, corpus: LabelSet, id_labels: LabelSet, similarity: Float[Tensor, " W"]) -> Tensor:
+    def _guarded_quantile(self, similarities: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+        quantile = _upper_quantile(similarities, self.quantile)
+        if self.duplicate_guard is None:
+            return quantile
+        return quantile.masked_fill(similarities.amax(dim=1) > self.duplicate_guard, 1.0)
+
+    def _candidates(self, corpus: LabelSet, id_labels: LabelSet) -> Bool[Tensor, " W"]:
         candidate = torch.ones(len(corpus), dtype=torch.bool)
         if self.remove_id_names:
             known = set(id_labels.names)
             named = zip(corpus.names, corpus.parts_of_speech, strict=True)
-            candidate &= torch.tensor([name not in known or part != "noun" for name, part in named])
-        if self.duplicate_guard is not None:
-            candidate &= similarity <= self.duplicate_guard
+            candidate &= torch.tensor([name not in known or part != "noun" for name, part in named], dtype=torch.bool)
         return candidate
 
 
-def _lowest(similarity: Float[Tensor, " W"], candidate: Tensor, count: int) -> Int[Tensor, " K"]:
+def _lowest(similarity: Float[Tensor, " W"], candidate: Bool[Tensor, " W"], count: int) -> Int[Tensor, " K"]:
     positions = candidate.nonzero().flatten()
     return positions[similarity[positions].argsort(stable=True)[:count]]
 
 
 def _upper_quantile(values: Float[Tensor, "N C"], quantile: float) -> Float[Tensor, " N"]:
-    """`torch.quantile(values, quantile, dim=1)`, linear, by selecting the few largest instead of sorting all."""
+    """`torch.quantile(values, quantile, dim=1)` to rounding, by selecting the few largest instead of sorting all."""
     count = values.shape[1]
     position = quantile * (count - 1)
     below = math.floor(position)

@@ -1,5 +1,7 @@
 """Negative labels drawn at random: what mining has to beat."""
 
+from collections import Counter
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,7 +14,8 @@ class RandomSelector(NegativeSelector):
     """Draws words uniformly, without replacement; the negatives come in the order of the draw.
 
     Args:
-        fraction: share of the corpus drawn; None with `num_labels`.
+        fraction: share of nouns and of adjectives, each rounded down as NegLabel rounds, which gives the number of
+            words drawn from both jointly; None with `num_labels`.
         num_labels: number of words drawn; None with `fraction`.
         seed: of this draw alone.
 
@@ -29,7 +32,9 @@ class RandomSelector(NegativeSelector):
     def select(
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
     ) -> Int[Tensor, " M"]:
-        count = int(len(corpus) * self.fraction) if self.fraction is not None else self.num_labels
+        count = self.num_labels
+        if self.fraction is not None:
+            count = sum(int(number * self.fraction) for number in Counter(corpus.parts_of_speech).values())
         if not count or not 1 <= count <= len(corpus):
             raise UserError(
                 f"Between 1 and {len(corpus)} negative labels can be drawn from this corpus; got {count}. "

@@ -27,8 +27,13 @@ class PromptTemplates:
 
     def __init__(self, noun: Sequence[str], adjective: Sequence[str], normalise_before_mean: bool) -> None:
         for kind, templates in (("noun", noun), ("adjective", adjective)):
-            if not templates or any(template.count(SLOT) != 1 for template in templates):
-                raise UserError(f"prompt.{kind} must be templates with one {SLOT} each; got {list(templates)}.")
+            # A string is a sequence of strings too.
+            listed = [templates] if isinstance(templates, str) else list(templates)
+            if isinstance(templates, str) or not listed or any(str(one).count(SLOT) != 1 for one in listed):
+                raise UserError(
+                    f"prompt.{kind} must be templates with one {SLOT} each; got {templates}. "
+                    f"Give a list, such as ['a photo of a {SLOT}']."
+                )
         self.templates: dict[PartOfSpeech, tuple[str, ...]] = {"noun": tuple(noun), "adjective": tuple(adjective)}
         self.normalise_before_mean = normalise_before_mean
 

@@ -1,14 +1,16 @@
 """The contract of a score: how in-distribution each image is, given what the text side knows. Higher is more ID."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from neglab.types import TextBank, TextEncoder
 
 State = TypeVar("State")
+ROW_BLOCK = 16  # images are scored in whole blocks of so many rows
 
 
 class Score(ABC, Generic[State]):
@@ -31,26 +33,28 @@ class Score(ABC, Generic[State]):
         """The ID scores of a batch, higher for ID, and the state for the next one."""
 
 
-class BankScore(Score[Any]):
-    """A pure function of the image and the text bank.
+class BankScore(Score[State]):
+    """A pure function of the image and the text bank; the state is what the score prepares of the bank, once.
 
-    A score that can prepare something of the bank once returns it from `prepare`; `__call__` then takes it in.
+    A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere.
     """
 
-    def init(self, bank: TextBank, encoder: TextEncoder) -> Any:
+    def init(self, bank: TextBank, encoder: TextEncoder) -> State:
         return self.prepare(bank)
 
-    def step(self, state: Any, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Any]:
-        return self.score(images, state), state
+    def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], State]:
+        # A matrix product sends a last, partial block of rows through another kernel, which rounds differently.
+        blocks = pad(images, (0, 0, 0, -len(images) % ROW_BLOCK))
+        return self.score(blocks, state)[: len(images)], state
 
     def __call__(self, images: Float[Tensor, "B D"], bank: TextBank) -> Float[Tensor, " B"]:
         """The ID scores of a batch, higher for ID."""
-        return self.score(images, self.prepare(bank))
+        return self.step(self.prepare(bank), images)[0]
 
     @abstractmethod
-    def prepare(self, bank: TextBank) -> Any:
+    def prepare(self, bank: TextBank) -> State:
         """What `score` needs of the bank."""
 
     @abstractmethod
-    def score(self, images: Float[Tensor, "B D"], prepared: Any) -> Float[Tensor, " B"]:
-        """The ID scores of a batch, higher for ID."""
+    def score(self, images: Float[Tensor, "B D"], prepared: State) -> Float[Tensor, " B"]:
+        """The ID scores of whole blocks of rows, higher for ID; rows of zeros may fill the last block."""

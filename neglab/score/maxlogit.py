@@ -7,7 +7,7 @@ from neglab.score.base import BankScore
 from neglab.types import TextBank
 
 
-class MaxLogitScore(BankScore):
+class MaxLogitScore(BankScore[Tensor]):
     """The largest ID logit, logit scale x cosine. Higher is more ID.
 
     Shapes: images [B, D] and a bank of C ID labels give [B].

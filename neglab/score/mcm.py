@@ -8,7 +8,7 @@ from neglab.score.base import BankScore
 from neglab.types import TextBank, UserError
 
 
-class MCMScore(BankScore):
+class MCMScore(BankScore[Tensor]):
     """Maximum concept matching: max over classes of softmax(similarity / temperature). Higher is more ID.
 
     Args:

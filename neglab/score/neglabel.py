@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neglab.score.base import BankScore
+from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import TextBank, UserError, generator
 
-CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
+CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB, and as much again inside logsumexp
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class GroupedBank:
     negative_weights: Float[Tensor, "K D"]
 
 
-class NegLabelScore(BankScore):
+class NegLabelScore(BankScore[GroupedBank]):
     """Mean over groups of the ID classes' softmax share within ID classes and the group. Higher is more ID.
 
     With s the similarities over the temperature, the share in group g is
@@ -62,9 +62,9 @@ class NegLabelScore(BankScore):
         return GroupedBank(bank.id_labels.embeddings / self.temperature, negatives / self.temperature)
 
     def score(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
-        rows = max(1, CHUNK_ELEMENTS // len(prepared.negative_weights))
-        parts = [self._score_chunk(part, prepared) for part in images.split(rows)]
-        return torch.cat(parts) if parts else images.new_zeros(0, dtype=torch.float64)
+        labels = len(prepared.id_weights) + len(prepared.negative_weights)
+        blocks = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK))
+        return torch.cat([self._score_chunk(part, prepared) for part in images.split(blocks * ROW_BLOCK)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, " B"]:
         id_mass = (images @ bank.id_weights.T).logsumexp(dim=1, keepdim=True)

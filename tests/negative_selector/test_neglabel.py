@@ -39,6 +39,40 @@ def test_the_official_counts():
     assert kinds == sorted(kinds, reverse=True)  # nouns first
 
 
+@pytest.mark.parametrize(("count", "position"), [(1000, 949.05), (100, 94.05), (20, 18.05), (10, 8.55), (2, 0.95)])
+def test_the_quantile_position_of_the_specification(count, position):
+    """In values 0 to C - 1, spread over a circle's quarter, the quantile is its own position."""
+    steps = torch.arange(count) / count
+    classes = fakes.label_set(count, dim=2, seed=1)
+    classes.embeddings[:] = torch.stack([steps, (1 - steps**2).sqrt()], dim=1)
+    words = fakes.label_set(1, dim=2)
+    words.embeddings[:] = torch.tensor([1.0, 0.0])
+    assert selector().similarity(words, classes).item() * count == pytest.approx(position, abs=1e-3)
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.05, 0.3, 0.5, 0.7, 0.95, 0.999, 1.0])
+@pytest.mark.parametrize("num_classes", [1, 2, 21, 100, 1000])
+def test_the_quantile_is_torchs_to_rounding(quantile, num_classes):
+    corpus, classes = fakes.label_set(64), fakes.label_set(num_classes, seed=1)
+    # In float64: torch's own float32 position is off by up to 3e-5 ranks.
+    expected = torch.quantile((corpus.embeddings @ classes.embeddings.T).double(), quantile, dim=1)
+    ours = selector(quantile=quantile).similarity(corpus, classes)
+    assert torch.allclose(ours.double(), expected, atol=2e-7, rtol=0)
+
+
+def test_chunks_do_not_change_the_selection(monkeypatch):
+    corpus, classes = fakes.label_set(100, num_adjectives=30), fakes.label_set(10, seed=1)
+    whole = selector().select(corpus, classes)
+    monkeypatch.setattr("neglab.negative_selector.neglabel.CHUNK_ELEMENTS", 70)
+    assert torch.equal(selector().select(corpus, classes), whole)
+
+
+def test_ties_keep_the_order_of_the_corpus():
+    corpus, classes = fakes.label_set(10), fakes.label_set(3, seed=1)
+    corpus.embeddings[:] = corpus.embeddings[0]
+    assert selector(fraction=0.5).select(corpus, classes).tolist() == list(range(5))
+
+
 def test_joint_selection_mixes_parts_of_speech():
     corpus, classes = fakes.label_set(60, num_adjectives=30), fakes.label_set(5, seed=1)
     chosen = selector(fraction=None, num_labels=10).select(corpus, classes)
@@ -46,13 +80,30 @@ def test_joint_selection_mixes_parts_of_speech():
     assert chosen.tolist() == similarity.argsort()[:10].tolist()
 
 
-def test_id_names_and_duplicates_can_be_removed():
+def test_id_names_can_be_removed():
     corpus, classes = fakes.label_set(20), fakes.label_set(3)  # the classes are the first three words
     kept = selector(fraction=1.0, remove_id_names=True).select(corpus, classes)
     assert not {0, 1, 2} & set(kept.tolist())
-    guarded = selector(fraction=1.0, quantile=1.0, duplicate_guard=0.95).select(corpus, classes)
-    assert not {0, 1, 2} & set(guarded.tolist())
-    assert len(guarded) >= 10
+    assert len(kept) == 17
+
+
+def test_only_nouns_are_removed_by_name():
+    corpus, classes = fakes.label_set(20, num_adjectives=19), fakes.label_set(3)
+    kept = selector(fraction=1.0, remove_id_names=True).select(corpus, classes)
+    assert sorted(kept.tolist()) == list(range(1, 20))
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.95, 1.0])
+def test_the_guard_puts_duplicates_last(quantile):
+    """CSP's guard looks at the largest similarity, whatever the quantile; guarded words still count as candidates."""
+    corpus, classes = fakes.label_set(40, num_adjectives=10), fakes.label_set(8)  # the classes are the first words
+    guarded = selector(fraction=1.0, quantile=quantile, duplicate_guard=0.95).select(corpus, classes)
+    assert guarded[22:30].tolist() == list(range(8))
+    is_noun = [kind == "noun" for kind in corpus.parts_of_speech]
+    for fraction in (1.0, 0.8):
+        expected, _ = reference.mine(corpus.embeddings, classes.embeddings, is_noun, fraction, quantile, guard=0.95)
+        ours = selector(fraction=fraction, quantile=quantile, duplicate_guard=0.95).select(corpus, classes)
+        assert ours.tolist() == expected
 
 
 def test_names_do_not_matter():
@@ -63,7 +114,15 @@ def test_names_do_not_matter():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"fraction": None}, {"num_labels": 5}, {"fraction": 0.0}, {"fraction": 1.5}, {"quantile": 2.0}],
+    [
+        {"fraction": None},
+        {"num_labels": 5},
+        {"fraction": 0.0},
+        {"fraction": 1.5},
+        {"fraction": None, "num_labels": 0},
+        {"quantile": 2.0},
+        {"quantile": -0.1},
+    ],
 )
 def test_values_out_of_range(changes):
     with pytest.raises(UserError, match=r"negative_selector\."):
@@ -73,3 +132,10 @@ def test_values_out_of_range(changes):
 def test_nothing_left_is_an_error():
     with pytest.raises(UserError, match="At least one negative label"):
         selector().select(fakes.label_set(3), fakes.label_set(2, seed=1))
+    with pytest.raises(UserError, match="got none of 0 words"):
+        selector(remove_id_names=True).select(fakes.label_set(0), fakes.label_set(2, seed=1))
+
+
+def test_more_labels_than_candidates():
+    with pytest.raises(UserError, match=r"at most the number of candidates; got num_labels=11 with 10 words"):
+        selector(fraction=None, num_labels=11).select(fakes.label_set(10), fakes.label_set(2, seed=1))

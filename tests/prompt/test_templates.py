@@ -26,7 +26,26 @@ def test_the_mean_is_of_raw_or_of_normalised_embeddings(normalise_before_mean):
     assert torch.allclose(result, normalize(torch.stack([first, torch.tensor([0.0, 1.0])]), dim=1))
 
 
-@pytest.mark.parametrize("templates", [[], ["no slot"], ["{} and {}"]])
+def test_averages_equal_the_loop_over_names():
+    names, kinds = [f"name {i}" for i in range(20)], ["noun", "adjective"] * 10
+    for normalise_before_mean in (True, False):
+        prompts = PromptTemplates(["{}", "a {}", "the {}"], ["{}", "{} thing"], normalise_before_mean)
+        texts, owner = prompts.expand(names, kinds)
+        raw = torch.randn(len(texts), 8, generator=torch.Generator().manual_seed(0))
+        rows = normalize(raw, dim=1) if normalise_before_mean else raw
+        expected = torch.stack([normalize(rows[owner == i].mean(dim=0), dim=0) for i in range(20)])
+        # Rows need not come in the order of their names.
+        order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(prompts.average(raw[order], owner[order], 20), expected, atol=1e-6, rtol=0)
+
+
+def test_no_names_no_prompts():
+    prompts = PromptTemplates(["{}"], ["{}"], True)
+    texts, owner = prompts.expand([], [])
+    assert texts == [] and prompts.average(torch.empty(0, 4), owner, 0).shape == (0, 4)
+
+
+@pytest.mark.parametrize("templates", [[], ["no slot"], ["{} and {}"], "{}"])
 def test_a_template_has_one_slot(templates):
     with pytest.raises(UserError, match=r"prompt\.noun must be templates with one \{\}"):
         PromptTemplates(templates, ["{}"], True)

@@ -3,9 +3,13 @@
 import torch
 
 
-def mine(corpus, id_embeddings, is_noun, fraction, quantile):
-    """Positions of the kept words: nouns by rising similarity, then adjectives."""
-    similarity = [torch.quantile(word @ id_embeddings.T, quantile, interpolation="linear").item() for word in corpus]
+def mine(corpus, id_embeddings, is_noun, fraction, quantile, guard=None):
+    """Positions of the kept words: nouns by rising similarity, then adjectives. CSP's guard puts duplicates last."""
+    similarity = []
+    for word in corpus:
+        cosines = word @ id_embeddings.T
+        guarded = guard is not None and cosines.max().item() > guard
+        similarity.append(1.0 if guarded else torch.quantile(cosines, quantile, interpolation="linear").item())
     chosen = []
     for wanted in (True, False):
         positions = [i for i, noun in enumerate(is_noun) if noun == wanted]

@@ -1,6 +1,9 @@
+import math
+
 import fakes
 import pytest
 import torch
+from reference import mcm as reference
 
 from neglab.score.mcm import MCMScore
 from neglab.types import UserError
@@ -9,11 +12,17 @@ from neglab.types import UserError
 @pytest.mark.parametrize("temperature", [1.0, 0.01])
 def test_equals_the_largest_softmax_share(temperature):
     bank, images = fakes.text_bank(), fakes.unit(9, seed=3)
-    expected = [
-        ((bank.id_labels.embeddings @ image).double() / temperature).softmax(0).max().item() for image in images
-    ]
+    expected = [reference.score(image, bank.id_labels.embeddings, temperature) for image in images]
     scores = MCMScore(temperature)(images, bank)
-    assert torch.allclose(scores, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert torch.allclose(scores, torch.tensor(expected, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_the_range_runs_from_one_share_to_all():
+    """An image at right angles to every class gets 1 / C; one on a class, with a cold softmax, nearly 1."""
+    bank = fakes.text_bank(num_classes=3, dim=4)
+    bank.id_labels.embeddings[:] = torch.eye(4)[:3]
+    scores = MCMScore(0.1)(torch.eye(4)[[3, 0]], bank)
+    assert scores.tolist() == pytest.approx([1 / 3, 1 / (1 + 2 * math.exp(-10))], abs=1e-7)
 
 
 def test_negatives_play_no_part():
@@ -22,6 +31,7 @@ def test_negatives_play_no_part():
     assert torch.equal(MCMScore(1.0)(images, few), MCMScore(1.0)(images, many))
 
 
-def test_the_temperature_must_be_positive():
-    with pytest.raises(UserError, match=r"score\.temperature must be positive; got 0"):
-        MCMScore(0.0)
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_the_temperature_must_be_positive(temperature):
+    with pytest.raises(UserError, match=rf"score\.temperature must be positive; got {temperature}"):
+        MCMScore(temperature)

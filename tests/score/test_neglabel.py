@@ -4,7 +4,7 @@ import torch
 from reference import neglabel as reference
 
 from neglab.score.neglabel import NegLabelScore
-from neglab.types import UserError
+from neglab.types import TextBank, UserError
 
 
 @pytest.mark.parametrize("num_groups", [1, 4, 7, 23])
@@ -28,11 +28,45 @@ def test_the_official_sizes_give_the_permutation_of_the_specification():
     assert torch.equal(prepared.negative_weights[:5], expected)
 
 
-def test_batches_do_not_change_scores():
-    bank, images = fakes.text_bank(num_negatives=100), fakes.unit(50, seed=3)
-    score = NegLabelScore(10, 0.01, 0)
-    whole = score(images, bank)
-    assert torch.allclose(torch.cat([score(part, bank) for part in images.split(7)]), whole, atol=1e-6, rtol=0)
+def test_the_paper_size_gives_the_permutation_of_the_specification():
+    bank = fakes.text_bank(num_negatives=10_000, dim=2)
+    prepared = NegLabelScore(100, 1.0, 0).prepare(bank)
+    assert torch.equal(prepared.negative_weights[:5], bank.negatives.embeddings[[6044, 2890, 9399, 1917, 4919]])
+
+
+def test_the_remainder_is_dropped_from_the_end_before_the_permutation():
+    """Whatever the last three of 23 labels are, five groups never see them."""
+    bank, other, images = fakes.text_bank(), fakes.text_bank(), fakes.unit(9, seed=3)
+    other.negatives.embeddings[20:] = images[:3]
+    score = NegLabelScore(5, 0.01, 0)
+    assert torch.equal(score(images, bank), score(images, other))
+
+
+def test_one_group_is_the_softmax_of_equation_6():
+    bank, images = fakes.text_bank(), fakes.unit(9, seed=3)
+    labels = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
+    expected = (images @ labels.T).double().div(0.1).softmax(dim=1)[:, :5].sum(dim=1)
+    assert torch.allclose(NegLabelScore(1, 0.1, 0)(images, bank), expected, atol=1e-6, rtol=0)
+
+
+def test_chunks_do_not_change_scores(monkeypatch):
+    bank, images = fakes.text_bank(), fakes.unit(100, seed=3)
+    whole = NegLabelScore(4, 0.01, 0)(images, bank)
+    monkeypatch.setattr("neglab.score.neglabel.CHUNK_ELEMENTS", 1)  # one block of rows at a time
+    assert torch.allclose(NegLabelScore(4, 0.01, 0)(images, bank), whole, atol=1e-6, rtol=0)
+
+
+def test_names_do_not_matter():
+    bank, images = fakes.text_bank(), fakes.unit(9, seed=3)
+    renamed = TextBank(fakes.label_set(5, seed=1, prefix="a"), fakes.label_set(23, seed=2, prefix="b"), 100.0)
+    assert torch.equal(NegLabelScore(4, 0.01, 0)(images, bank), NegLabelScore(4, 0.01, 0)(images, renamed))
+
+
+def test_the_group_seed_deals_the_negatives_out():
+    bank, images = fakes.text_bank(), fakes.unit(9, seed=3)
+    first, again, other = (NegLabelScore(4, 0.01, seed)(images, bank) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_scores_near_one_do_not_tie():
@@ -43,12 +77,6 @@ def test_scores_near_one_do_not_tie():
     images = torch.stack([direction, direction * 0.9999])
     scores = NegLabelScore(1, 0.1, 0)(images, bank)
     assert scores[0] > scores[1]
-
-
-def test_the_global_random_state_is_untouched():
-    before = torch.random.get_rng_state()
-    NegLabelScore(4, 0.01, 0)(fakes.unit(3), fakes.text_bank())
-    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_fewer_negatives_than_groups_say_what_to_do():
