@@ -19,9 +19,9 @@ PLAIN = PromptTemplates(["{}"], ["{}"], True)
 def make(tiny_model, tmp_path):
     """Makes an embedder over one store, as a new run would."""
 
-    def build(devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store"):
+    def build(devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store", num_workers=0):
         backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
-        loading = Loading(image_batch_size, 8, 0, max_unreadable, 16)
+        loading = Loading(image_batch_size, 8, num_workers, max_unreadable, 16)
         return Embedder(backbone, prompts, Store(tmp_path / store), devices, loading)
 
     return build
@@ -161,3 +161,21 @@ def test_the_text_encoder_door(make):
     ids, end = embedder.tokenize(["a cat"])
     through_tokens = embedder.encode_tokens(embedder.embed_tokens(ids), end)
     assert torch.allclose(through_tokens, embedder.encode_texts(["a cat"]), atol=1e-6)
+
+
+def test_a_mistake_that_a_loading_worker_finds_is_a_plain_message(make):
+    embedder = make(num_workers=1)
+    with pytest.raises(UserError, match=r"^A text must fit the context of 77 tokens; 1 do not") as caught:
+        embedder.encode_texts(["cat", " ".join(["a"] * 100)])
+    assert "Traceback" not in str(caught.value)
+
+
+def test_more_processes_than_batches(make):
+    two = Devices("cpu", 2, "ddp_spawn", 1, progress_bar=False)
+    assert torch.equal(make(two).encode(["cat"], ["noun"]), make(store="other").encode(["cat"], ["noun"]))
+
+
+def test_a_mistake_in_a_spawned_process_is_a_plain_message(make):
+    two = Devices("cpu", 2, "ddp_spawn", 1, progress_bar=False)
+    with pytest.raises(UserError, match=r"^A text must fit the context of 77 tokens; 1 do not"):
+        make(two).encode_texts([f"text {i}" for i in range(20)] + [" ".join(["a"] * 100)])

@@ -4,7 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -31,6 +31,8 @@ UNWANTED_ADVICE = (
 )
 for advice in UNWANTED_ADVICE:
     warnings.filterwarnings("ignore", f".*{advice}.*")
+
+RAISED_ELSEWHERE = f"{UserError.__module__}.{UserError.__name__}: "
 
 Rows = dict[str, Tensor]
 
@@ -160,7 +162,7 @@ class Devices:
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
         )
-        trainer = self._trainer(PartWriter(sink))
+        trainer = self._for(len(loader))._trainer(PartWriter(sink))
         try:
             # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling
             # one for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
@@ -168,6 +170,21 @@ class Devices:
                 trainer.predict(module, loader, return_predictions=False)
         except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
             raise KeyboardInterrupt from stop
+        except Exception as error:
+            # A loader's worker and a spawned process send their error as the text of a traceback, its message last.
+            _, mark, message = str(error).rpartition(RAISED_ELSEWHERE)
+            if mark:
+                raise UserError(message.strip()) from None
+            raise
+
+    def _for(self, num_batches: int) -> "Devices":
+        """These devices, or as many of them as there are batches: Lightning takes no rank without one."""
+        if self.strategy != "ddp_spawn" or self.num_nodes > 1:
+            return self
+        wanted = self.devices if isinstance(self.devices, int) and self.devices > 0 else torch.cuda.device_count()
+        if wanted <= num_batches:
+            return self
+        return replace(self, devices=num_batches, strategy="auto" if num_batches == 1 else self.strategy)
 
     def _trainer(self, writer: PartWriter) -> L.Trainer:
         callbacks: list[Callback] = [writer, SameThreads()]

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from neglab.store import write_atomically
@@ -63,9 +64,11 @@ def summary_tables(rows: Sequence[Row]) -> list[Table]:
         settings.setdefault(label, {})[row["ood_dataset"]] = row
     for label, by_dataset in settings.items():
         mean = by_dataset["mean"]
-        means.add_row(label, str(mean["num_seeds"]), *(_cell(mean, name) for name in ("id_accuracy", *METRICS[:3])))
+        means.add_row(
+            escape(label), str(mean["num_seeds"]), *(_cell(mean, name) for name in ("id_accuracy", *METRICS[:3]))
+        )
         cells = (_cell(by_dataset[name], "auroc") if name in by_dataset else "" for name in datasets)
-        aurocs.add_row(label, *cells)
+        aurocs.add_row(escape(label), *cells)
     return [means, aurocs]
 
 

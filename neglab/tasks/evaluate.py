@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 
 from neglab.backbone.base import Backbone
 from neglab.corpus.base import Corpus
@@ -108,7 +109,8 @@ def run(config: DictConfig) -> float:
     logger: RunLogger = instantiate(config.logger)
     description = describe(config)
     label = " ".join(filter(None, (description["method"], description["overrides"], f"seed {description['seed']}")))
-    console.print(f"[bold]{label}[/bold] on {description['id_dataset']}, {description['backbone']}", highlight=False)
+    # Not as markup: an override may hold brackets.
+    console.print(f"{label} on {description['id_dataset']}, {description['backbone']}", style="bold", markup=False)
     try:
         logger.start(OmegaConf.to_container(config, resolve=True))  # pyright: ignore[reportArgumentType]
         start = time.perf_counter()
@@ -128,8 +130,10 @@ def run(config: DictConfig) -> float:
             draw(evaluation, metrics, str(label), folder, logger)
     finally:
         logger.finish()
-    console.print(rich_table(rows, f"{label}: ID accuracy {100 * metrics['id/accuracy']:.2f}, values in percent"))
-    console.print(f"Everything is in {folder}", highlight=False)
+    console.print(
+        rich_table(rows, f"{escape(label)}: ID accuracy {100 * metrics['id/accuracy']:.2f}, values in percent")
+    )
+    console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)
     return metrics["ood/mean/auroc"]
 
 
