@@ -51,7 +51,7 @@ def main() -> None:
         print(f"neglab {version()}")
         return
     if "--help" in rest or "-h" in rest:
-        print(general_help(command, commands()))
+        print(general_help(commands()))
         return
     if any(flag in rest for flag in MULTIRUN_FLAGS) and any(name in os.environ for name in LAUNCHER_VARIABLES):
         stop(

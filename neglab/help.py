@@ -22,7 +22,7 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
-def general_help(command: str, commands: list[str]) -> str:
+def general_help(commands: list[str]) -> str:
     """The help page."""
     about = {name: first_comment((configs_folder() / f"{name}.yaml").read_text()) for name in commands}
     lines = [

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -146,7 +146,6 @@ class Devices:
         batches: Dataset[Any],
         sink: PartSink,
         num_workers: int,
-        collate: Callable[[Any], Any] | None = None,
     ) -> None:
         """Run `module.predict_step` on every item of `batches` (an item is a whole batch) and sink what it returns.
 
@@ -159,7 +158,6 @@ class Devices:
             batch_size=None,
             sampler=RankBatches(batches),  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
-            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
         )
         trainer = self._for(len(loader))._trainer(PartWriter(sink))
