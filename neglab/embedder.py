@@ -19,6 +19,7 @@ from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingMo
 from neglab.modules.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
 from neglab.store import Entry, Manifest, Store, merge_parts, read_parts
+from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,18 @@ class Embedder:
 
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
+
+    def direct(self) -> DirectTextEncoder:
+        """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name."""
+        identity = {
+            "kind": "names",
+            "backbone": self.backbone.fingerprint,
+            "long_texts": getattr(self.backbone, "long_texts", None),
+            "templates": {kind: list(templates) for kind, templates in self.prompts.templates.items()},
+            "normalise_before_mean": self.prompts.normalise_before_mean,
+        }
+        folder = self.store.entry(identity, kind="names").parts
+        return DirectTextEncoder(self.backbone, self.prompts, folder, self.loading.text_batch_size)
 
     @cached_property
     def _module(self) -> EmbeddingModule:

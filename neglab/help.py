@@ -32,7 +32,7 @@ def general_help(commands: list[str]) -> str:
         "       neglab -m [command] ...        a sweep: comma-separated values are run one by one",
         "",
         "commands",
-        *(f"  {name:10} {text}{'  (default)' if name == 'evaluate' else ''}" for name, text in about.items()),
+        *(f"  {name:16} {text}{'  (default)' if name == 'evaluate' else ''}" for name, text in about.items()),
         "",
         "groups and their options",
         *(f"  {name:18} {', '.join(options)}" for name, options in groups().items()),

@@ -153,6 +153,18 @@ class ScoreTable:
 
 
 @dataclass(frozen=True)
+class ScoredPair:
+    """An OOD set's scores beside those of the ID images that they compete with.
+
+    A score that judges each image by itself gives every OOD set the same ID scores; one that learns from the stream
+    scores the ID images anew within each OOD set's stream.
+    """
+
+    id_images: ScoreTable
+    ood_images: ScoreTable
+
+
+@dataclass(frozen=True)
 class FilterResult:
     """What a label filter decided.
 

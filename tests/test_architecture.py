@@ -11,9 +11,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "__init__"},
     {"types"},
-    {"store", "wordnet", "backbone"},
-    {"corpus", "data", "prompt", "negative_selector", "llm_filter", "score", "metrics", "plots", "logger"},
-    {"modules", "prompt_learner"},
+    {"store", "wordnet", "backbone", "chat", "inversion"},
+    {"corpus", "data", "prompt", "negative_selector", "llm_filter", "score", "stream", "metrics", "plots", "logger"},
+    {"modules", "prompt_learner", "text_encoder"},
     {"embedder"},
     {"compose", "detector"},
     {"tasks", "help"},

@@ -10,7 +10,8 @@ from neglab.compose import compose, configs_folder
 
 CONFIGS = configs_folder()
 YAMLS = sorted(CONFIGS.rglob("*.yaml"))
-ROOMS = {"id_dataset": "data", "ood_datasets": "data", "data": "embedder", "trainer": "modules", "hydra": "tasks"}
+ROOMS = {"data": "embedder", "trainer": "modules", "hydra": "tasks"}
+ROOMS |= dict.fromkeys(("id_dataset", "ood_datasets", "id_images"), "data")
 OPTIONS = [path.relative_to(CONFIGS).with_suffix("") for path in YAMLS if path.parent != CONFIGS]
 OPTIONS = [option for option in OPTIONS if option.parts[0] != "hydra"]
 

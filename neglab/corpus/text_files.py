@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from neglab.corpus.base import Corpus, Word, first_occurrences
-from neglab.corpus.wordnet import LEXNAMES
+from neglab.corpus.wordnet import FILE_ORDERS
 from neglab.types import PartOfSpeech, UserError, Words
 
 KINDS: dict[str, PartOfSpeech] = {"noun": "noun", "adj": "adjective"}
-ORDERS = ("authors", "alphabetical")
 
 
 class TextFilesCorpus(Corpus):
@@ -17,19 +16,20 @@ class TextFilesCorpus(Corpus):
     Args:
         path: the folder.
         file_order: which list is read first decides the part of speech of a word that stands in several. "authors":
-            the order that reproduces the labels NegLabel released; "alphabetical"; or a list of file names.
+            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "alphabetical";
+            or a list of file names.
         exclude: file names without ".txt" that are not read, such as "noun.person".
 
     Raises:
         UserError: no such folder, no list in it, a file of the order is missing, or a file is not UTF-8.
 
-    Source: NegLabel's official code at 3253db6, multi_modal.py.
+    Source: NegLabel's official code at 3253db6, multi_modal.py; NegRefine's at 72e4b82d, create_negs.py.
     Differs: the official code reads in the file system's order; here the order is explicit.
     """
 
     def __init__(self, path: str, file_order: str | Sequence[str], exclude: Sequence[str]) -> None:
-        if isinstance(file_order, str) and file_order not in ORDERS:
-            raise UserError(f"corpus.file_order must be one of {', '.join(ORDERS)} or a list; got {file_order!r}.")
+        if isinstance(file_order, str) and file_order not in FILE_ORDERS:
+            raise UserError(f"corpus.file_order must be one of {', '.join(FILE_ORDERS)} or a list; got {file_order!r}.")
         self.path = Path(path).expanduser()
         self.file_order = file_order if isinstance(file_order, str) else tuple(file_order)
         self.exclude = frozenset(exclude)
@@ -48,11 +48,9 @@ class TextFilesCorpus(Corpus):
             names = [name.removesuffix(".txt") for name in self.file_order]
             if missing := [name for name in names if name not in found]:
                 raise UserError(f"corpus.file_order names lists that {self.path} lacks: {', '.join(missing)}.")
-        elif self.file_order == "authors":
-            names = [name for name in LEXNAMES if name in found]
-            names += [name for name in found if name not in LEXNAMES]
         else:
-            names = list(found)
+            order = FILE_ORDERS[self.file_order]
+            names = [name for name in order if name in found] + [name for name in found if name not in order]
         names = [name for name in names if name not in self.exclude]
         if not names:
             raise UserError(

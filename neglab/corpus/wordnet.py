@@ -15,6 +15,16 @@ LEXNAMES = (
     "noun.state", "noun.artifact", "noun.person", "noun.attribute", "noun.substance", "noun.communication",
     "noun.plant", "noun.act", "noun.object", "noun.location", "noun.group", "noun.body", "noun.animal", "noun.food",
 )  # fmt: skip
+# NegRefine's released phrases show another one: adj.ppl before adj.all, and three noun lists after both.
+LAST_NOUNS = ("noun.act", "noun.object", "noun.body")
+ADJECTIVES = ("adj.pert", "adj.ppl", "adj.all")
+FILE_ORDERS = {
+    "authors": LEXNAMES,
+    "negrefine_authors": (
+        *(name for name in LEXNAMES if name not in LAST_NOUNS + ADJECTIVES), *ADJECTIVES, *LAST_NOUNS,
+    ),
+    "alphabetical": tuple(sorted(LEXNAMES)),
+}  # fmt: skip
 OFFICIAL = {
     "lexnames": LEXNAMES[:-2],
     "first_lemma_only": True,
@@ -41,7 +51,11 @@ class WordNetCorpus(Corpus):
     Args:
         flavour: "official": what the released lists of NegLabel, CSP and NegRefine hold; "clean": the same with the
             adjectives that their parser lost; "full": every lemma, animals and food included.
-        lexnames: lexicographer files, in the order in which they are read; None: as the flavour says.
+        lexnames: lexicographer files that are read; None: as the flavour says.
+        exclude: lexicographer files that are not read, such as "noun.person".
+        file_order: which file is read first decides the part of speech of a word that stands in several. "authors":
+            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "alphabetical";
+            "given": as `lexnames` has it.
         first_lemma_only: the first lemma of each synset alone; None: as the flavour says.
         min_length: shorter names, in characters, are dropped; None: as the flavour says.
         drop_antonym_cluster_heads: drop adjectives of adj.all that open an antonym cluster; None: as the flavour says.
@@ -60,6 +74,8 @@ class WordNetCorpus(Corpus):
         self,
         flavour: str,
         lexnames: Sequence[str] | None,
+        exclude: Sequence[str],
+        file_order: str,
         first_lemma_only: bool | None,
         min_length: int | None,
         drop_antonym_cluster_heads: bool | None,
@@ -68,9 +84,15 @@ class WordNetCorpus(Corpus):
         if flavour not in FLAVOURS:
             raise UserError(f"corpus.flavour must be one of {', '.join(FLAVOURS)}; got {flavour!r}.")
         rules = FLAVOURS[flavour]
-        self.lexnames = tuple(rules["lexnames"] if lexnames is None else lexnames)
-        if unknown := [lexname for lexname in self.lexnames if lexname not in LEXNAMES]:
-            raise UserError(f"corpus.lexnames must be among {', '.join(LEXNAMES)}; got {', '.join(unknown)}.")
+        chosen = tuple(rules["lexnames"] if lexnames is None else lexnames)
+        if unknown := [lexname for lexname in (*chosen, *exclude) if lexname not in LEXNAMES]:
+            raise UserError(
+                f"corpus.lexnames and corpus.exclude must be among {', '.join(LEXNAMES)}; got {', '.join(unknown)}."
+            )
+        if file_order not in (*FILE_ORDERS, "given"):
+            raise UserError(f"corpus.file_order must be one of {', '.join(FILE_ORDERS)}, given; got {file_order!r}.")
+        order = FILE_ORDERS.get(file_order, chosen)
+        self.lexnames = tuple(lexname for lexname in order if lexname in chosen and lexname not in exclude)
         self.first_lemma_only = rules["first_lemma_only"] if first_lemma_only is None else first_lemma_only
         self.min_length = rules["min_length"] if min_length is None else min_length
         drop = rules["drop_antonym_cluster_heads"]

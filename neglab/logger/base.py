@@ -17,6 +17,10 @@ class RunLogger(ABC):
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         """The run's final metrics."""
 
+    def log_epoch(self, values: Mapping[str, float]) -> None:
+        """One point of the training curves; nothing, unless a dashboard draws them."""
+        return
+
     @abstractmethod
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table of results or labels."""

@@ -1,8 +1,13 @@
-"""The pass over stored embeddings: each image's ID score and most similar ID class."""
+"""The pass over stored embeddings: each image's ID score and most similar ID class.
+
+A score that judges each image by itself takes them in batches, dealt out over the devices. One that learns from the
+stream takes each OOD set's stream as a whole, so that the streams are dealt out.
+"""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +21,10 @@ from neglab.modules.embedding import PartFolders
 from neglab.modules.prediction import Devices, Rows
 from neglab.score.base import Score
 from neglab.store import merge_parts, read_parts
-from neglab.types import LabelledEmbeddings, ScoreTable, TextBank, TextEncoder
+from neglab.stream.base import StreamPlan
+from neglab.types import LabelledEmbeddings, ScoredPair, ScoreTable, TextBank, TextEncoder
+
+STREAMS = "streams"
 
 
 class ScoringBatch(NamedTuple):
@@ -44,31 +52,93 @@ class ScoringBatches(Dataset[ScoringBatch]):
         return ScoringBatch(name, index, self.images[name].embeddings[index])
 
 
+class StreamBatch(NamedTuple):
+    """Streams that follow one another without a reset, each [N, D] in its order.
+
+    Attributes:
+        positions: [N], of each image among those of all streams of the pass.
+        embeddings: [N, D].
+        batch_size: images per step.
+        starts: [S], where each stream begins; a step never spans two.
+    """
+
+    positions: Int[Tensor, " N"]
+    embeddings: Float[Tensor, "N D"]
+    batch_size: int
+    starts: tuple[int, ...]
+
+    def steps(self) -> list[Float[Tensor, "_ D"]]:
+        """The batches of all streams, in order."""
+        ends = (*self.starts[1:], len(self.embeddings))
+        streams = [self.embeddings[start:end] for start, end in zip(self.starts, ends, strict=True)]
+        return [batch for stream in streams for batch in stream.split(self.batch_size)]
+
+
+class StreamBatches(Dataset[StreamBatch]):
+    """Each stream whole; or, where nothing is reset between them, all streams in one."""
+
+    def __init__(self, streams: Sequence[Float[Tensor, "_ D"]], batch_size: int, reset: bool) -> None:
+        self.streams, self.batch_size = streams, batch_size
+        self.groups = [[i] for i in range(len(streams))] if reset else [list(range(len(streams)))]
+        self.starts = [0, *accumulate(map(len, streams))]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, position: int) -> StreamBatch:
+        group = self.groups[position]
+        first = self.starts[group[0]]
+        embeddings = torch.cat([self.streams[i] for i in group])
+        starts = tuple(self.starts[i] - first for i in group)
+        return StreamBatch(torch.arange(first, first + len(embeddings)), embeddings, self.batch_size, starts)
+
+
 class ScoringModule(L.LightningModule):
     """Scores batches of image embeddings. The text bank lies in buffers, so each rank holds it on its own device."""
 
     id_embeddings: Tensor
     negative_embeddings: Tensor
+    id_image_embeddings: Tensor | None
 
-    def __init__(self, score: Score[Any], bank: TextBank, encoder: TextEncoder) -> None:
+    def __init__(self, score: Score[Any], bank: TextBank, encoder: TextEncoder | None) -> None:
         super().__init__()
-        self.score, self.bank, self.encoder = score, bank, encoder
+        self.score, self.bank = score, bank
+        # A module that encodes moves to the rank's device with this one.
+        self.encoder = encoder
         self.state: Any = None
         self.register_buffer("id_embeddings", bank.id_labels.embeddings)
         self.register_buffer("negative_embeddings", bank.negatives.embeddings)
+        self.register_buffer("id_image_embeddings", None if bank.id_images is None else bank.id_images.embeddings)
 
     def on_predict_start(self) -> None:
+        id_images = self.bank.id_images
+        if id_images is not None and self.id_image_embeddings is not None:
+            labels = id_images.labels.to(self.device)
+            id_images = replace(id_images, embeddings=self.id_image_embeddings, labels=labels)
         on_device = replace(
             self.bank,
             id_labels=replace(self.bank.id_labels, embeddings=self.id_embeddings),
             negatives=replace(self.bank.negatives, embeddings=self.negative_embeddings),
+            id_images=id_images,
         )
-        self.state = self.score.init(on_device, self.encoder)
+        # There is an encoder for every score that needs one.
+        self.state = self.score.init(on_device, self.encoder)  # pyright: ignore[reportArgumentType]
 
-    def predict_step(self, batch: ScoringBatch, batch_idx: int) -> tuple[str, Rows]:
+    def predict_step(self, batch: ScoringBatch | StreamBatch, batch_idx: int) -> tuple[str, Rows]:
+        if isinstance(batch, StreamBatch):
+            return STREAMS, self._replay(batch)
         scores, self.state = self.score.step(self.state, batch.embeddings)
         predicted = (batch.embeddings @ self.id_embeddings.T).argmax(dim=1)
         return batch.dataset, {"index": batch.positions, "scores": scores, "predicted": predicted}
+
+    def _replay(self, batch: StreamBatch) -> Rows:
+        """Score from the initial state, which stays as it is for the next stream."""
+        state, scores = self.state, []
+        for images in batch.steps():
+            batch_scores, state = self.score.step(state, images)
+            scores.append(batch_scores)
+        predicted = (batch.embeddings @ self.id_embeddings.T).argmax(dim=1)
+        return {"index": batch.positions, "scores": torch.cat(scores), "predicted": predicted}
 
 
 def score_images(
@@ -94,10 +164,65 @@ def score_images(
     """
     with tempfile.TemporaryDirectory(prefix="neglab-scores-") as place:
         folders = {name: Path(place, str(i)) for i, name in enumerate(images)}
-        module = ScoringModule(score, bank, encoder)
+        module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         devices.predict(module, ScoringBatches(images, batch_size), PartFolders(folders), num_workers=0)
         merged = {name: merge_parts(read_parts(folders[name]), len(rows)) for name, rows in images.items()}
     return {
         name: ScoreTable(name, merged[name]["scores"], rows.labels, merged[name]["predicted"], rows.paths)
         for name, rows in images.items()
     }
+
+
+def score_streams(
+    score: Score[Any],
+    bank: TextBank,
+    encoder: TextEncoder | None,
+    id_images: LabelledEmbeddings,
+    ood_images: Mapping[str, LabelledEmbeddings],
+    plan: StreamPlan,
+    devices: Devices,
+) -> list[ScoredPair]:
+    """Replay one stream per OOD set, the ID images mixed with that set's, in one predict pass.
+
+    Args:
+        score: a score that learns from the stream; higher is more ID.
+        bank: ID labels, negatives, few ID images.
+        encoder: for the scores that encode texts.
+        id_images: stored embeddings.
+        ood_images: stored embeddings of each OOD set.
+        plan: order, batch size and reset.
+        devices: where to run; each stream runs on one.
+
+    Returns:
+        The scores of each OOD set and of the ID images within its stream, in their own order; images that the plan
+        leaves out are in neither.
+    """
+    orders = {name: plan.draw(len(id_images), len(images)).order for name, images in ood_images.items()}
+    streams = [
+        torch.cat([id_images.embeddings, images.embeddings])[orders[name]] for name, images in ood_images.items()
+    ]
+    with tempfile.TemporaryDirectory(prefix="neglab-scores-") as place:
+        module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
+        batches = StreamBatches(streams, plan.batch_size, plan.reset)
+        devices.predict(module, batches, PartFolders({STREAMS: Path(place)}), num_workers=0)
+        merged = merge_parts(read_parts(Path(place)), sum(map(len, streams)))
+    lengths = list(map(len, streams))
+    columns = zip(merged["scores"].split(lengths), merged["predicted"].split(lengths), strict=True)
+    return [
+        ScoredPair(
+            _in_own_order(f"id_{name}", id_images, order, *rows, first=0),
+            _in_own_order(name, images, order, *rows, first=len(id_images)),
+        )
+        for (name, images), order, rows in zip(ood_images.items(), orders.values(), columns, strict=True)
+    ]
+
+
+def _in_own_order(
+    name: str, images: LabelledEmbeddings, order: Tensor, scores: Tensor, predicted: Tensor, first: int
+) -> ScoreTable:
+    """The rows of one set's images, which stand at positions `first` and up before the stream's order."""
+    places = order.argsort()
+    places = places[(order[places] >= first) & (order[places] < first + len(images))]
+    own = order[places] - first
+    paths = tuple(images.paths[i] for i in own.tolist()) if images.paths else ()
+    return ScoreTable(name, scores[places], images.labels[own], predicted[places], paths)

@@ -14,9 +14,11 @@ class NegativeSelector(ABC):
 
     Attributes:
         needs_corpus: False: the corpus is not even encoded.
+        needs_id_images: the choice depends on few ID images.
     """
 
     needs_corpus: ClassVar[bool] = True
+    needs_id_images: ClassVar[bool] = False
 
     @abstractmethod
     def select(

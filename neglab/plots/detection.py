@@ -16,29 +16,34 @@ METADATA = {"Software": None}  # no version in the file: equal runs give equal b
 
 
 def score_histograms(
-    id_scores: Float[Tensor, " N"], ood_scores: Mapping[str, Float[Tensor, " K"]], title: str, path: Path
+    scores: Mapping[str, tuple[Float[Tensor, " _"], Float[Tensor, " _"]]], title: str, path: Path
 ) -> None:
-    """One panel per OOD set: its scores over those of the ID images; ID lies to the right."""
-    figure = Figure(figsize=(4.2 * min(3, len(ood_scores)), 2.8 * -(-len(ood_scores) // 3)), layout="constrained")
-    panels = figure.subplots(-(-len(ood_scores) // 3), min(3, len(ood_scores)), squeeze=False).flatten()
-    everything = torch.cat([id_scores, *ood_scores.values()]).double()
+    """One panel per OOD set: its scores over those of the ID images; ID lies to the right.
+
+    Args:
+        scores: by OOD set, those of the ID images and of its own.
+        title: of the figure.
+        path: of the PNG file.
+    """
+    figure = Figure(figsize=(4.2 * min(3, len(scores)), 2.8 * -(-len(scores) // 3)), layout="constrained")
+    panels = figure.subplots(-(-len(scores) // 3), min(3, len(scores)), squeeze=False).flatten()
+    everything = torch.cat([part for pair in scores.values() for part in pair]).double()
     lowest, highest = float(everything.min()), float(everything.max())
     edges = torch.linspace(lowest, max(highest, lowest + 1e-6), 41, dtype=torch.float64).tolist()
-    for i, (name, scores) in enumerate(ood_scores.items()):
-        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (scores, OOD_COLOURS[0], name)):
+    for i, (name, (id_scores, ood_scores)) in enumerate(scores.items()):
+        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (ood_scores, OOD_COLOURS[0], name)):
             panels[i].hist(values.tolist(), bins=edges, density=True, alpha=0.55, color=colour, label=label)
         panels[i].set_yticks([])
         panels[i].legend(frameon=False)
         panels[i].set_xlabel("ID score (higher = more in-distribution)", fontsize=8)
-    for panel in panels[len(ood_scores) :]:
+    for panel in panels[len(scores) :]:
         panel.set_visible(False)
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def roc_curves(
-    id_scores: Float[Tensor, " N"],
-    ood_scores: Mapping[str, Float[Tensor, " K"]],
+    scores: Mapping[str, tuple[Float[Tensor, " _"], Float[Tensor, " _"]]],
     aurocs: Mapping[str, float],
     title: str,
     path: Path,
@@ -46,15 +51,15 @@ def roc_curves(
     """Share of ID images kept against share of OOD images let in, one curve per OOD set."""
     figure = Figure(figsize=(5.2, 5), layout="constrained")
     axes = figure.subplots()
-    for i, (name, scores) in enumerate(ood_scores.items()):
-        let_in, kept = _roc_points(id_scores, scores)
+    for i, (name, (id_scores, ood_scores)) in enumerate(scores.items()):
+        let_in, kept = _roc_points(id_scores, ood_scores)
         label = f"{name}  AUROC {100 * aurocs[name]:.2f}"
         axes.plot(let_in, kept, color=OOD_COLOURS[i % 7], label=label, linestyle="-" if i < 7 else "--")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     axes.axhline(0.95, color="0.7", linewidth=0.8, linestyle=":")
     axes.set(xlabel="OOD images accepted", ylabel="ID images accepted", title=title, xlim=(0, 1), ylim=(0, 1.005))
     axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[list[float], list[float]]:
@@ -67,5 +72,6 @@ def _roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[list[float], lis
     return points[0], points[1]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG file; equal figures give equal bytes."""
     FigureCanvasAgg(figure).print_png(str(path), metadata=METADATA)

@@ -19,10 +19,12 @@ class Score(ABC, Generic[State]):
     Attributes:
         order_dependent: earlier batches change later scores, so a stream has to be replayed in order.
         needs_id_images: the bank must hold few-shot ID images.
+        needs_encoder: texts are encoded while scoring.
     """
 
     order_dependent: ClassVar[bool] = False
     needs_id_images: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = True
 
     @abstractmethod
     def init(self, bank: TextBank, encoder: TextEncoder) -> State:
@@ -39,7 +41,9 @@ class BankScore(Score[State]):
     A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere.
     """
 
-    def init(self, bank: TextBank, encoder: TextEncoder) -> State:
+    needs_encoder: ClassVar[bool] = False
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> State:
         return self.prepare(bank)
 
     def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], State]:

@@ -16,6 +16,7 @@ from neglab.store import write_atomically
 from neglab.tasks.results import HEADINGS, METRICS, write_csv
 
 AVERAGED = (*METRICS, "id_accuracy")
+SEEDS = ("seed", "stream_seed")
 
 Row = dict[str, Any]
 
@@ -38,13 +39,15 @@ def aggregate(rows: Sequence[Row]) -> list[Row]:
     """
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
-        setting = tuple((key, value) for key, value in row.items() if key not in (*AVERAGED, "seed"))
+        varying = (*AVERAGED, *SEEDS, "num_negatives")  # a seed may leave other numbers of negatives
+        setting = tuple((key, value) for key, value in row.items() if key not in varying)
         groups.setdefault(setting, []).append(row)
     result = []
     for setting, members in groups.items():
-        summary: Row = {**dict(setting), "num_seeds": len({row["seed"] for row in members})}
-        # The same seed twice is one observation: a sweep may have been resumed.
-        members = list({row["seed"]: row for row in members}.values())
+        # The same seeds twice are one observation: a sweep may have been resumed.
+        members = list({tuple(row.get(name, "") for name in SEEDS): row for row in members}.values())
+        num_negatives = statistics.fmean(int(row["num_negatives"]) for row in members)
+        summary: Row = {**dict(setting), "num_seeds": len(members), "num_negatives": f"{num_negatives:g}"}
         for name in AVERAGED:
             values = [float(row[name]) for row in members]
             summary[f"{name}_mean"] = statistics.fmean(values)
@@ -54,19 +57,30 @@ def aggregate(rows: Sequence[Row]) -> list[Row]:
 
 
 def summary_tables(rows: Sequence[Row]) -> list[Table]:
-    """In percent, one line per setting: the means over the OOD sets, and AUROC for each set."""
+    """In percent, one line per setting: the means over the OOD sets, and AUROC for each set.
+
+    Scores that learn from the test stream have tables of their own: they see more than those of a single image.
+    """
+    tables: list[Table] = []
+    for stream in dict.fromkeys(row.get("stream", "none") for row in rows):
+        block = [row for row in rows if row.get("stream", "none") == stream]
+        tables += _block(block, "" if stream == "none" else f"Adaptive, learning from the stream ({stream}). ")
+    return tables
+
+
+def _block(rows: Sequence[Row], prefix: str) -> list[Table]:
     datasets = [name for name in dict.fromkeys(row["ood_dataset"] for row in rows) if name != "mean"]
-    means = _table("Mean over the OOD sets, in percent", ["seeds", "ID acc. ↑", *HEADINGS[:3]])
-    aurocs = _table("AUROC ↑ by OOD set, in percent", datasets)
+    means = _table(f"{prefix}Mean over the OOD sets, in percent", ["seeds", "ID images", "ID acc. ↑", *HEADINGS[:3]])
+    aurocs = _table(f"{prefix}AUROC ↑ by OOD set, in percent", datasets)
     settings: dict[str, dict[str, Row]] = {}
     for row in rows:
         label = " ".join(filter(None, (row["method"], row["overrides"])))
         settings.setdefault(label, {})[row["ood_dataset"]] = row
     for label, by_dataset in settings.items():
         mean = by_dataset["mean"]
-        means.add_row(
-            escape(label), str(mean["num_seeds"]), *(_cell(mean, name) for name in ("id_accuracy", *METRICS[:3]))
-        )
+        used = "yes" if mean.get("uses_id_images") == "True" else "no"
+        cells = (_cell(mean, name) for name in ("id_accuracy", *METRICS[:3]))
+        means.add_row(escape(label), str(mean["num_seeds"]), used, *cells)
         cells = (_cell(by_dataset[name], "auroc") if name in by_dataset else "" for name in datasets)
         aurocs.add_row(escape(label), *cells)
     return [means, aurocs]

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from neglab.metrics import IDAccuracy, detection_metrics
 from neglab.store import write_atomically
-from neglab.types import LabelSet, ScoreTable
+from neglab.types import LabelSet, ScoredPair
 
 METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
 HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
@@ -20,18 +20,19 @@ HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "
 Row = dict[str, Any]
 
 
-def measure(id_scores: ScoreTable, ood_scores: Sequence[ScoreTable]) -> dict[str, float]:
+def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     """All metrics of a run, as fractions, under the flat keys of metrics.json."""
     accuracy = IDAccuracy()
-    accuracy.update(id_scores.predicted, id_scores.labels)
+    accuracy.update(pairs[0].id_images.predicted, pairs[0].id_images.labels)
     result = {"id/accuracy": float(accuracy.compute())}
-    for table in ood_scores:
+    for pair in pairs:
         metrics = detection_metrics()
-        for part, is_id in ((id_scores, True), (table, False)):
+        for part, is_id in ((pair.id_images, True), (pair.ood_images, False)):
             metrics.update(part.scores, torch.full((len(part.scores),), is_id))
-        result |= {f"ood/{table.dataset}/{name}": float(value) for name, value in metrics.compute().items()}
+        found = metrics.compute().items()
+        result |= {f"ood/{pair.ood_images.dataset}/{name}": float(value) for name, value in found}
     for name in METRICS:
-        values = [result[f"ood/{table.dataset}/{name}"] for table in ood_scores]
+        values = [result[f"ood/{pair.ood_images.dataset}/{name}"] for pair in pairs]
         result[f"ood/mean/{name}"] = sum(values) / len(values)
     return result
 
@@ -76,10 +77,13 @@ def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float
     write_atomically(folder / "table.md", ("\n".join(lines) + "\n").encode())
 
 
-def write_scores(folder: Path, tables: Sequence[ScoreTable], id_names: Sequence[str]) -> None:
-    """Write scores/<dataset>.csv: path, score, label and predicted class of each image."""
+def write_scores(folder: Path, pairs: Sequence[ScoredPair], id_names: Sequence[str]) -> None:
+    """Write scores/<dataset>.csv: path, score, label and predicted class of each image.
+
+    The ID images stand in id.csv, or in id_<dataset>.csv where each OOD set's stream scores them anew.
+    """
     (folder / "scores").mkdir(exist_ok=True)
-    for table in tables:
+    for table in {id(table): table for pair in pairs for table in (pair.id_images, pair.ood_images)}.values():
         paths = table.paths or ("",) * len(table.scores)
         columns = (paths, table.scores.tolist(), table.labels.tolist(), table.predicted.tolist())
         rows = [

@@ -18,6 +18,10 @@ def lists(tmp_path):
     [
         ("authors", {"noon": "noun", "spring": "noun", "red": "adjective", "[thermal": "adjective", "arm": "noun"}),
         (
+            "negrefine_authors",
+            {"noon": "noun", "spring": "noun", "red": "adjective", "[thermal": "adjective", "arm": "noun"},
+        ),
+        (
             "alphabetical",
             {"red": "adjective", "[thermal": "adjective", "spring": "adjective", "arm": "noun", "noon": "noun"},
         ),

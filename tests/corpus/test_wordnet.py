@@ -34,7 +34,7 @@ LIST_SIZES = {
 
 def corpus(flavour="official", **rules):
     defaults = dict.fromkeys(("lexnames", "first_lemma_only", "min_length", "drop_antonym_cluster_heads", "lower_case"))
-    return WordNetCorpus(flavour, **{**defaults, **rules})
+    return WordNetCorpus(flavour, **{**defaults, "exclude": [], "file_order": "given", **rules})
 
 
 @pytest.mark.parametrize(("flavour", "count"), [("official", 69_978), ("clean", 70_833), ("full", 136_314)])
@@ -86,7 +86,7 @@ def test_synsets_are_wordnets_own():
 def test_mistakes():
     with pytest.raises(UserError, match=r"corpus\.flavour must be one of official, clean, full; got 'other'"):
         corpus("other")
-    with pytest.raises(UserError, match=r"corpus\.lexnames must be among"):
+    with pytest.raises(UserError, match=r"corpus\.lexnames and corpus\.exclude must be among"):
         corpus(lexnames=["noun.nothing"])
     with pytest.raises(UserError, match="at least one word"):
         corpus(min_length=1000).words(())

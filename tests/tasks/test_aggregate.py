@@ -5,12 +5,16 @@ import pytest
 from neglab.tasks.aggregate import aggregate, collect_rows, write_aggregate
 from neglab.tasks.results import METRICS, write_csv
 
-HEADER = ["method", "overrides", "seed", "ood_dataset", *METRICS, "id_accuracy"]
+HEADER = [
+    "method", "overrides", "seed", "stream_seed", "stream", "uses_id_images", "num_negatives", "ood_dataset", *METRICS,
+    "id_accuracy",
+]  # fmt: skip
 
 
-def write_run(folder, method, seed, value):
+def write_run(folder, method, seed, value, stream="none", stream_seed="", num_negatives=10):
     folder.mkdir(parents=True)
-    rows = [[method, "", seed, name, *[value] * (len(METRICS) + 1)] for name in ("near", "mean")]
+    setting = [method, "", seed, stream_seed, stream, False, num_negatives]
+    rows = [[*setting, name, *[value] * (len(METRICS) + 1)] for name in ("near", "mean")]
     write_csv(folder / "results.csv", HEADER, rows)
 
 
@@ -24,6 +28,23 @@ def test_mean_and_deviation_over_seeds(tmp_path):
     assert rows["neglabel", "near"]["auroc_mean"] == pytest.approx(0.8)
     assert rows["neglabel", "near"]["auroc_std"] == pytest.approx(statistics.stdev((0.8, 0.9, 0.7)))
     assert rows["mcm", "mean"]["auroc_std"] == ""
+
+
+def test_numbers_of_negatives_may_differ_between_seeds(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed), "csp", seed, 0.8, num_negatives=10 + seed)
+    rows = aggregate(collect_rows(tmp_path))
+    assert [(row["num_seeds"], row["num_negatives"]) for row in rows] == [(2, "10.5")] * 2
+
+
+def test_adaptive_methods_have_tables_of_their_own(tmp_path):
+    write_run(tmp_path / "0", "neglabel", 0, 0.8)
+    for seed in (0, 1):
+        write_run(tmp_path / f"1_{seed}", "adaneg", 0, 0.8, "shuffled, batches of 256", str(seed))
+    tables = write_aggregate(tmp_path)
+    assert [table.row_count for table in tables] == [1, 1, 1, 1]
+    assert str(tables[2].title).startswith("Adaptive, learning from the stream (shuffled, batches of 256)")
+    assert [row["num_seeds"] for row in aggregate(collect_rows(tmp_path)) if row["method"] == "adaneg"] == [2, 2]
 
 
 def test_a_seed_counts_once(tmp_path):

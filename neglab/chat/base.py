@@ -1,0 +1,43 @@
+"""The contract of a chat model: yes-no questions in, answers out; and free text for whoever needs it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from neglab.types import UserError
+
+# What a failure while answering questions ends with: the answers are stored one by one (`StoredAnswers`).
+KEPT = "The answers so far are kept: the same command goes on from there."
+Message = Mapping[str, str]  # "role": "system", "user" or "assistant"; "content": its text
+
+
+class Chat(ABC):
+    """A language model that answers questions under one fixed system prompt."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides an answer, as a JSON-like value; holds `model` and `revision`, and never a key."""
+
+    @abstractmethod
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+        """Positions and answers, each as soon as it is there and in any order, so that it can be stored at once."""
+
+    @abstractmethod
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+        """The model's next message in each conversation, as free text; the chat's own system prompt stays out."""
+
+
+def question_messages(system_prompt: str, question: str) -> list[Message]:
+    """The conversation that a question opens."""
+    return [{"role": "system", "content": system_prompt}, {"role": "user", "content": question}]
+
+
+def require_count(name: str, value: Any, least: int) -> None:
+    """Hold a key of the config to a whole number.
+
+    Raises:
+        UserError: it is another thing, or too small.
+    """
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"The language model's {name} must be a whole number, at least {least}; got {value!r}.")

@@ -1,0 +1,45 @@
+"""Replies that a language model gave once, in a file."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from neglab.chat.base import Chat, Message
+from neglab.types import UserError
+
+
+class RecordedChat(Chat):
+    """Says again what was said in the very same conversation.
+
+    Args:
+        path: a JSON list of {"messages": [...], "reply": "..."}.
+        model: who said it, for the records.
+    """
+
+    def __init__(self, path: str, model: str) -> None:
+        self.path, self.model = Path(path).expanduser(), model
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.model, "revision": "recorded", "path": self.path.name}
+
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+        raise UserError("Recorded replies hold conversations, not answers to questions: choose llm_filter=replay.")
+
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+        try:
+            rows = json.loads(self.path.read_text())
+            known = {json.dumps(row["messages"]): row["reply"] for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path} must be a list of recorded conversations; it cannot be read: {error}"
+            ) from None
+        keys = [json.dumps(list(conversation)) for conversation in conversations]
+        if any(key not in known for key in keys):
+            raise UserError(
+                f"{self.path} holds the replies for the shipped ID classes alone. For other classes ask a model: "
+                "corpus=eoe_openai_api corpus.chat.base_url=... corpus.chat.model=..., or corpus=eoe_huggingface; or "
+                "bring a list of labels: corpus=file corpus.path=..."
+            )
+        return [known[key] for key in keys]

@@ -1,0 +1,66 @@
+"""Few images of each ID class, for the methods that learn the classes from images."""
+
+from collections.abc import Sequence
+
+import torch
+
+from neglab.data.base import ImageDataset, ImageList
+from neglab.types import LabelledEmbeddings, UserError, Words, generator
+
+
+class FewShot(ImageDataset):
+    """At most so many images per class of another set, drawn at random without replacement.
+
+    Args:
+        dataset: the labelled images to draw from; they must not be the test images.
+        num_per_class: N, images per class; a class with fewer gives all it has.
+        seed: of the draw.
+
+    Raises:
+        UserError: `num_per_class` is below 1.
+    """
+
+    def __init__(self, dataset: ImageDataset, num_per_class: int, seed: int) -> None:
+        if num_per_class < 1:
+            raise UserError(f"id_images.num_per_class must be at least 1; got {num_per_class}.")
+        self.dataset, self.num_per_class, self.seed = dataset, num_per_class, seed
+
+    def class_names(self) -> Words:
+        return self.dataset.class_names()
+
+    def images(self) -> ImageList:
+        images, draw = self.dataset.images(), generator(self.seed)
+        labels = torch.tensor(images.labels)
+        kept: list[int] = []
+        for label in range(len(self.class_names())):
+            members = (labels == label).nonzero().flatten()
+            kept += members[torch.randperm(len(members), generator=draw)[: self.num_per_class]].sort().values.tolist()
+        return ImageList(tuple(images.paths[i] for i in kept), tuple(images.labels[i] for i in kept))
+
+
+def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequence[str]) -> LabelledEmbeddings:
+    """The images of the ID classes, labelled by their position among `id_names`.
+
+    Args:
+        images: embeddings labelled by their position among `names`.
+        names: class names of the few images; may hold more classes than the ID dataset.
+        id_names: class names of the ID dataset.
+
+    Raises:
+        UserError: an ID class has no image.
+    """
+    if tuple(names) == tuple(id_names):
+        return images
+    place = {name: i for i, name in enumerate(id_names)}
+    label_of = torch.tensor([place.get(name, -1) for name in names])
+    labels = label_of[images.labels]
+    if missing := sorted(set(range(len(place))) - set(labels.tolist())):
+        raise UserError(
+            f"id_images must hold images of every ID class; got none of {len(missing)} classes, such as "
+            f"{id_names[missing[0]]!r}. For your own classes: id_images=image_folder id_images.dataset.root=..., with "
+            "the same class names."
+        )
+    kept = (labels >= 0).nonzero().flatten()
+    return LabelledEmbeddings(
+        images.embeddings[kept], labels[kept], tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()
+    )

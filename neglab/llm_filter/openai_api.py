@@ -1,0 +1,48 @@
+"""A filter whose questions a language model behind a server answers."""
+
+from neglab.chat.answers import StoredAnswers
+from neglab.chat.openai_api import OpenAIChat
+from neglab.llm_filter.base import SYSTEM_PROMPT, LabelFilter, QuestionFilter
+from neglab.types import FilterResult, LabelSet, TextEncoder
+
+
+class OpenAIAPIFilter(LabelFilter):
+    """NegRefine's filter with any server that speaks OpenAI's chat completions; answers are stored.
+
+    Args:
+        num_nearest: n, ID classes that a label is compared with (`QuestionFilter`).
+        store: folder of the store.
+        base_url, model, concurrency, retries, timeout, temperature, max_tokens, api_key_variable: see `OpenAIChat`.
+
+    Source: Ansari et al., "NegRefine", ICCV 2025; official code at 72e4b82d, neg_filter.py.
+    Differs: the official code runs the model itself.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        concurrency: int,
+        retries: int,
+        timeout: int | float,
+        temperature: int | float | None,
+        max_tokens: int,
+        api_key_variable: str,
+        num_nearest: int,
+        store: str,
+    ) -> None:
+        self.chat = OpenAIChat(
+            base_url=base_url,
+            model=model,
+            concurrency=concurrency,
+            retries=retries,
+            timeout=timeout,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            api_key_variable=api_key_variable,
+            system_prompt=SYSTEM_PROMPT,
+        )
+        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest)
+
+    def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
+        return self.questions.apply(negatives, id_labels, encoder)

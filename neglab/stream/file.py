@@ -1,0 +1,40 @@
+"""A stream in a given order."""
+
+from pathlib import Path
+
+import torch
+
+from neglab.stream.base import StreamPlan
+from neglab.types import Stream, UserError
+
+
+class FileStream(StreamPlan):
+    """The order that a text file gives, one position per line: ID images are 0 to N-1, the OOD set's follow.
+
+    Args:
+        path: the file; with several OOD sets, they must all fit it.
+        batch_size, reset: see `StreamPlan`.
+
+    Raises:
+        UserError: on first use, for a file that cannot be read, or positions that stand twice or do not exist.
+    """
+
+    def __init__(self, path: str, batch_size: int, reset: bool) -> None:
+        super().__init__(batch_size, 0, reset)
+        self.path = Path(path).expanduser()
+
+    def draw(self, num_id: int, num_ood: int) -> Stream:
+        try:
+            positions = [int(line) for line in self.path.read_text().split()]
+        except (OSError, ValueError) as error:
+            raise UserError(f"stream.path must be a text file with one number per line; {self.path}: {error}") from None
+        total = num_id + num_ood
+        if not positions or len(set(positions)) != len(positions) or not 0 <= min(positions) <= max(positions) < total:
+            raise UserError(
+                f"{self.path} must name positions from 0 to {total - 1}, each at most once: {num_id} ID images, then "
+                f"{num_ood} OOD images. Mend the file, or choose stream=shuffled."
+            )
+        return Stream(torch.tensor(positions), self.batch_size, self.seed)
+
+    def describe(self) -> str:
+        return f"order of {self.path.name}, batches of {self.batch_size}{'' if self.reset else ', never reset'}"

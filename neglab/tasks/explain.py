@@ -1,0 +1,148 @@
+"""`neglab explain`: which ID classes and negative labels decide, for each image and over the run."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
+from neglab.plots.explanation import Example, error_rate_curves, label_examples, theory_curves
+from neglab.tasks.evaluate import ID, Material, build, describe, gather
+from neglab.tasks.results import write_csv
+from neglab.types import TextBank, UserError
+
+THRESHOLDS = torch.linspace(0, 1, 101)
+SIZES = (1, 2, 5)  # of the theory's curve, times powers of ten
+
+
+def run(config: DictConfig) -> float:
+    """Explain a method on a benchmark; returns the share of ID images where one negative label wins."""
+    console, folder, options = Console(), Path(config.paths.output), config.explain
+    title = f"{describe(config)['method']} {describe(config)['overrides']}".strip()
+    material = gather(build(config))
+    bank = material.bank
+    if not len(bank.negatives):
+        raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
+    shares = {
+        name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
+        for name, images in material.images.items()
+    }
+    for name, found in shares.items():
+        write_image_labels(folder, name, material, found)
+        draw_examples(folder, name, material, found, options.num_examples, title)
+    harmful = write_firing_negatives(folder / "negative_wins.csv", material, options.temperature)
+    one_wins = write_error_rates(folder, shares[ID], title)
+    write_theory(folder, material, options, title)
+    table = Table(title=f"{title}: negatives that win on most ID images", title_justify="left")
+    for heading in ("negative label", "ID images it wins", "OOD images it wins"):
+        table.add_column(heading)
+    for _, name, id_wins, _, ood_wins, _ in harmful[:10]:
+        table.add_row(name, f"{100 * float(id_wins):.2f}%", f"{100 * float(ood_wins):.2f}%")
+    console.print(table)
+    console.print(f"One negative label outweighs every ID class on {100 * one_wins:.2f}% of the ID images.")
+    console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)
+    return one_wins
+
+
+def write_image_labels(folder: Path, name: str, material: Material, shares: LabelShares) -> None:
+    """image_labels/<set>.csv: the first ID classes and negatives of each image with their softmax shares."""
+    (folder / "image_labels").mkdir(exist_ok=True)
+    bank, images = material.bank, material.images[name]
+    paths = images.paths or ("",) * len(images)
+    ranked = (shares.classes, shares.class_shares, shares.negatives, shares.negative_shares)
+    rows: list[list[Any]] = []
+    for path, total, *columns in zip(paths, shares.id_share.tolist(), *(part.tolist() for part in ranked), strict=True):
+        classes, class_shares, negatives, negative_shares = columns
+        row: list[Any] = [path, f"{total:.6f}"]
+        for names, numbers, values in (
+            (bank.id_labels.names, classes, class_shares),
+            (bank.negatives.names, negatives, negative_shares),
+        ):
+            for number, value in zip(numbers, values, strict=True):
+                row += [names[number], f"{value:.6f}"]
+        rows.append(row)
+    header = ["path", "id_share"]
+    for kind, count in (("class", shares.classes.shape[1]), ("negative", shares.negatives.shape[1])):
+        for k in range(1, count + 1):
+            header += [f"{kind}_{k}", f"{kind}_{k}_share"]
+    write_csv(folder / "image_labels" / f"{name}.csv", header, rows)
+
+
+def draw_examples(folder: Path, name: str, material: Material, shares: LabelShares, count: int, title: str) -> None:
+    """examples_<set>.png: of the ID set the images most like OOD, of an OOD set those most like ID."""
+    images = material.images[name]
+    chosen = shares.id_share.argsort(descending=name != ID)[:count].tolist()
+    examples = [example(i, images.paths[i], shares, material.bank) for i in chosen if images.paths]
+    if examples:
+        which = "ID images most like OOD" if name == ID else f"images of {name} most like ID"
+        label_examples(examples, f"{title}: {which}", folder / f"examples_{name}.png")
+
+
+def example(i: int, path: str, shares: LabelShares, bank: TextBank) -> Example:
+    """One image with its first labels, ID classes and negatives in one order."""
+    labels = [
+        (names[number], value, known)
+        for names, numbers, values, known in (
+            (bank.id_labels.names, shares.classes[i], shares.class_shares[i], True),
+            (bank.negatives.names, shares.negatives[i], shares.negative_shares[i], False),
+        )
+        for number, value in zip(numbers.tolist(), values.tolist(), strict=True)
+    ]
+    labels.sort(key=lambda label: -label[1])
+    count = shares.classes.shape[1]
+    return Example(path, f"{Path(path).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
+
+
+def write_firing_negatives(path: Path, material: Material, temperature: float) -> list[tuple[Any, ...]]:
+    """negative_wins.csv: how often each negative wins on ID and on OOD images, the most harmful first."""
+    bank = material.bank
+    ood = torch.cat([images.embeddings for name, images in material.images.items() if name != ID])
+    on_id, on_ood = (firing_negatives(part, bank, temperature) for part in (material.images[ID].embeddings, ood))
+    harm = list(zip(on_id.wins.tolist(), on_id.mean_share.tolist(), strict=True))
+    ranked = sorted(range(len(harm)), key=harm.__getitem__, reverse=True)
+    columns = (on_id.wins, on_id.mean_share, on_ood.wins, on_ood.mean_share)
+    values = [[f"{value:.6f}" for value in column.tolist()] for column in columns]
+    rows = [(rank, bank.negatives.names[j], *(column[j] for column in values)) for rank, j in enumerate(ranked, 1)]
+    write_csv(path, ("rank", "label", "id_wins", "id_mean_share", "ood_wins", "ood_mean_share"), rows)
+    return rows
+
+
+def write_error_rates(folder: Path, shares: LabelShares, title: str) -> float:
+    """error_rates.csv and .png; returns the share of ID images where one negative wins."""
+    rates = error_rates(shares, THRESHOLDS)
+    rows = list(zip(THRESHOLDS.tolist(), rates.max_ood.tolist(), rates.sum_ood.tolist(), strict=True))
+    write_csv(
+        folder / "error_rates.csv", ("threshold", "max_ood", "sum_ood"), [[f"{v:.6f}" for v in row] for row in rows]
+    )
+    error_rate_curves(THRESHOLDS.tolist(), rates, title, folder / "error_rates.png")
+    return float(shares.negative_wins.float().mean())
+
+
+def write_theory(folder: Path, material: Material, options: DictConfig, title: str) -> None:
+    """theory.csv and .png: FPR as the number of negatives grows, by Eq. 7 and measured."""
+    count = len(material.bank.negatives)
+    sizes = [size for power in range(7) for k in SIZES if (size := k * 10**power) < count] + [count]
+    id_images = material.images[ID].embeddings
+    curves = {
+        name: theory_curve(
+            id_images,
+            images.embeddings,
+            material.bank,
+            sizes,
+            options.match_threshold,
+            options.recall,
+            options.seed,
+        )
+        for name, images in material.images.items()
+        if name != ID
+    }
+    rows = [
+        (name, size, f"{predicted:.6f}", f"{measured:.6f}")
+        for name, curve in curves.items()
+        for size, predicted, measured in zip(curve.num_negatives, curve.predicted, curve.measured, strict=True)
+    ]
+    write_csv(folder / "theory.csv", ("ood_dataset", "num_negatives", "predicted_fpr", "measured_fpr"), rows)
+    theory_curves(curves, options.recall, f"{title}: counting matches", folder / "theory.png")

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import fakes
+import pytest
+import torch
+
+from neglab.data.base import ImageDataset, ImageList
+from neglab.data.few_shot import FewShot, for_classes
+from neglab.types import LabelledEmbeddings, UserError, Words
+
+
+class Given(ImageDataset):
+    """Twenty images of class a, three of class b."""
+
+    def class_names(self):
+        return Words.nouns(("a", "b"))
+
+    def images(self):
+        return ImageList(tuple(Path(f"{i}.png") for i in range(23)), (0,) * 20 + (1,) * 3)
+
+
+def test_so_many_per_class_without_repetition():
+    images = FewShot(Given(), 16, seed=0).images()
+    assert images.labels == (0,) * 16 + (1,) * 3
+    assert len(set(images.paths)) == 19
+
+
+def test_the_seed_draws():
+    first, again, other = (FewShot(Given(), 5, seed).images().paths for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_images_find_their_class_by_name():
+    images = LabelledEmbeddings(fakes.unit(5), torch.tensor([0, 1, 1, 2, 0]), ("p", "q", "r", "s", "t"))
+    found = for_classes(images, ("cat", "dog", "owl"), ("owl", "cat"))
+    assert found.labels.tolist() == [1, 0, 1]
+    assert found.paths == ("p", "s", "t")
+    assert torch.equal(found.embeddings, images.embeddings[[0, 3, 4]])
+
+
+def test_a_class_without_images_is_named():
+    images = LabelledEmbeddings(fakes.unit(2), torch.tensor([0, 1]))
+    with pytest.raises(UserError, match="'owl'"):
+        for_classes(images, ("cat", "dog"), ("cat", "owl"))
+
+
+def test_none_per_class_is_a_mistake():
+    with pytest.raises(UserError, match="num_per_class"):
+        FewShot(Given(), 0, seed=0)

@@ -1,0 +1,73 @@
+"""Streams: every image is scored once, in the stream's order, and never before its batch."""
+
+from typing import ClassVar
+
+import fakes
+import pytest
+import torch
+
+from neglab.modules.prediction import Devices
+from neglab.modules.scoring import StreamBatches, score_streams
+from neglab.score.base import Score
+from neglab.stream.arranged import ArrangedStream
+from neglab.types import LabelledEmbeddings
+
+CPU = Devices("cpu", 1, "auto", 1, False)
+
+
+class CountingScore(Score[int]):
+    """The number of images seen before the batch, plus a thousandth of the image's first coordinate."""
+
+    order_dependent: ClassVar[bool] = True
+    needs_encoder: ClassVar[bool] = False
+
+    def init(self, bank, encoder):
+        return 0
+
+    def step(self, state, images):
+        return state + images[:, 0] / 1000, state + len(images)
+
+
+def embedded(count, seed, label=-1):
+    return LabelledEmbeddings(fakes.unit(count, seed=seed), torch.full((count,), label), tuple(map(str, range(count))))
+
+
+def pairs(order="shuffled", reset=True, id_per_ood=None, batch_size=4):
+    plan = ArrangedStream(order, 0, id_per_ood, batch_size, reset)
+    sets = {"near": embedded(7, 2), "far": embedded(5, 3)}
+    return plan, score_streams(CountingScore(), fakes.text_bank(), None, embedded(10, 1, 0), sets, plan, CPU)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "id_first", "ood_first"])
+def test_scores_return_to_their_images(order):
+    plan, found = pairs(order)
+    for pair, (count, seed) in zip(found, ((7, 2), (5, 3)), strict=True):
+        drawn = plan.draw(10, count).order.tolist()
+        for table, first, images in (
+            (pair.id_images, 0, embedded(10, 1)),
+            (pair.ood_images, 10, embedded(count, seed)),
+        ):
+            seen_before = torch.tensor([drawn.index(first + i) // 4 * 4 for i in range(len(images))])
+            assert torch.allclose(table.scores, seen_before + images.embeddings[:, 0] / 1000)
+            assert table.paths == images.paths
+    assert [(pair.id_images.dataset, pair.ood_images.dataset) for pair in found] == [
+        ("id_near", "near"), ("id_far", "far"),
+    ]  # fmt: skip
+
+
+def test_without_a_reset_what_was_learned_is_carried_on():
+    _, (near, far) = pairs(reset=False)
+    assert near.ood_images.scores.max() < 17
+    assert min(far.id_images.scores.min(), far.ood_images.scores.min()) > 16.9
+
+
+def test_a_ratio_leaves_images_out():
+    _, (near, far) = pairs(id_per_ood=1.0)
+    assert (len(near.id_images.scores), len(near.ood_images.scores)) == (7, 7)
+    assert len(far.id_images.paths) == 5 and len(set(far.id_images.paths)) == 5
+
+
+def test_a_step_never_spans_two_streams():
+    batches = StreamBatches([fakes.unit(5), fakes.unit(3)], batch_size=4, reset=False)
+    assert [len(step) for step in batches[0].steps()] == [4, 1, 3]
+    assert [len(StreamBatches([fakes.unit(5), fakes.unit(3)], 4, True)[i].steps()) for i in (0, 1)] == [2, 1]
