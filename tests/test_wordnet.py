@@ -100,10 +100,10 @@ def test_proper_nouns():
 
 def test_it_is_fast_once_loaded():
     senses("dog"), below([DOG]), synset_of_wnid("n02084071")
-    start = time.perf_counter()
+    start = time.process_time()
     for name in [entry.lemmas[0] for entry in synsets()[:20_000]]:
         is_proper(name)
-    assert time.perf_counter() - start < 2  # 0.1 s on two busy cores
+    assert time.process_time() - start < 2  # 0.1 s on two busy cores
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """Pictures of what decides: labels beside images, error rates, and theory against measurement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from neglab.metrics.explanation import ErrorRates, TheoryCurve
 from neglab.plots.detection import ID_COLOUR, OOD_COLOURS, save_figure
 
 COLUMNS = 4
@@ -54,20 +53,29 @@ def label_examples(examples: Sequence[Example], title: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def error_rate_curves(thresholds: Sequence[float], rates: ErrorRates, title: str, path: Path) -> None:
+def error_rate_curves(
+    thresholds: Sequence[float], max_ood: Sequence[float], sum_ood: Sequence[float], title: str, path: Path
+) -> None:
     """Share of ID images taken for OOD, by what outweighs the ID classes, stacked."""
     figure = Figure(figsize=(5.2, 4), layout="constrained")
     axes = figure.subplots()
-    stacked = (rates.max_ood.tolist(), rates.sum_ood.tolist())
     labels = ("Max-OOD: one negative label", "Sum-OOD: the negatives together")
-    axes.stackplot(thresholds, *stacked, labels=labels, colors=OOD_COLOURS[:2], alpha=0.6)
+    axes.stackplot(thresholds, max_ood, sum_ood, labels=labels, colors=OOD_COLOURS[:2], alpha=0.6)
     axes.set(xlabel="threshold of the ID share", ylabel="ID images taken for OOD", title=title, xlim=(0, 1))
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="upper left")
     save_figure(figure, path)
 
 
-def theory_curves(curves: dict[str, TheoryCurve], recall: float, title: str, path: Path) -> None:
+class Curve(NamedTuple):
+    """FPR as the number of negatives grows."""
+
+    num_negatives: Sequence[int]
+    predicted: Sequence[float]
+    measured: Sequence[float]
+
+
+def theory_curves(curves: Mapping[str, Curve], recall: float, title: str, path: Path) -> None:
     """FPR of counting matches against the number of negatives: measured solid, by Eq. 7 dashed."""
     figure = Figure(figsize=(5.6, 4.4), layout="constrained")
     axes = figure.subplots()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
-from neglab.plots.explanation import Example, error_rate_curves, label_examples, theory_curves
+from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
 from neglab.tasks.evaluate import ID, Material, build, describe, gather
 from neglab.tasks.results import write_csv
 from neglab.types import TextBank, UserError
@@ -117,7 +117,8 @@ def write_error_rates(folder: Path, shares: LabelShares, title: str) -> float:
     write_csv(
         folder / "error_rates.csv", ("threshold", "max_ood", "sum_ood"), [[f"{v:.6f}" for v in row] for row in rows]
     )
-    error_rate_curves(THRESHOLDS.tolist(), rates, title, folder / "error_rates.png")
+    curves = (rates.max_ood.tolist(), rates.sum_ood.tolist())
+    error_rate_curves(THRESHOLDS.tolist(), *curves, title, folder / "error_rates.png")
     return float(shares.negative_wins.float().mean())
 
 
@@ -145,4 +146,5 @@ def write_theory(folder: Path, material: Material, options: DictConfig, title: s
         for size, predicted, measured in zip(curve.num_negatives, curve.predicted, curve.measured, strict=True)
     ]
     write_csv(folder / "theory.csv", ("ood_dataset", "num_negatives", "predicted_fpr", "measured_fpr"), rows)
-    theory_curves(curves, options.recall, f"{title}: counting matches", folder / "theory.png")
+    drawn = {name: Curve(curve.num_negatives, curve.predicted, curve.measured) for name, curve in curves.items()}
+    theory_curves(drawn, options.recall, f"{title}: counting matches", folder / "theory.png")

@@ -157,10 +157,10 @@ def test_ten_thousand_labels_in_a_second():
     names = tuple(entry.lemmas[0] for entry in NOUNS[::8][:10_000])
     classes = labels(*(entry.lemmas[0] for entry in NOUNS[41::82][:1000]))
     senses("dog"), below([DOG])
-    start = time.perf_counter()
+    start = time.process_time()
     verdicts(labels(*names), classes)
     assert len(names) == 10_000
-    assert time.perf_counter() - start < 3  # 0.1 s on two busy cores
+    assert time.process_time() - start < 3  # 0.1 s on two busy cores
 
 
 def test_classes_that_wordnet_does_not_know_are_told(caplog):
