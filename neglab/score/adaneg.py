@@ -1,0 +1,261 @@
+"""AdaNeg's score: NegLabel's, with labels that move towards the confident test images seen so far."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from neglab.score.base import Score
+from neglab.score.neglabel import GroupedBank, NegLabelScore
+from neglab.types import TextBank, TextEncoder, UserError, generator
+
+CHUNK_ELEMENTS = 2**24  # numbers held at once: 64 MiB
+WINDOW = 10_000  # estimates that the adaptive gap looks back on
+EPSILON = 1e-8  # inside the entropy's logarithm
+
+PROXIES = ("task", "sample")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The text bank and the confident images remembered of the stream. Only labels with an image take up memory.
+
+    Attributes:
+        grouped: what NegLabel's score needs.
+        texts: [N, D], the ID classes, then all negatives.
+        num_id: C, how many of them are ID classes.
+        members: [K], rows of `texts`: the negatives of the first group, of the second, and so on.
+        labels: [R], the rows of `texts` that have an image, in the order of their first one.
+        slots: [R, L, D], the label's text, then its images; zeros where none is stored yet.
+        entropies: [R, L - 1], of the images' softmax; 0 where none is stored yet.
+        counts: [R], images stored.
+        estimates: what the adaptive gap counts, oldest first, on the CPU: 1 for ID, 0 for OOD.
+    """
+
+    grouped: GroupedBank
+    texts: Float[Tensor, "N D"]
+    num_id: int
+    members: Int[Tensor, " K"]
+    labels: Int[Tensor, " R"]
+    slots: Float[Tensor, "R L D"]
+    entropies: Float[Tensor, "R S"]
+    counts: Int[Tensor, " R"]
+    estimates: Int[Tensor, " P"]
+
+
+class AdaNegScore(Score[Memory]):
+    """NegLabel's score on adaptive proxies plus `static_weight` times NegLabel's on the texts. Higher is more ID.
+
+    An image whose static score s is above gamma + gap (1 - gamma) is remembered with its nearest ID class; one below
+    gamma (1 - gap) with its nearest negative. A label remembers L - 1 images: the first ones, then one of lower
+    entropy takes the place of the highest. The batch is remembered before it is scored, so the batch size is a knob.
+
+    The proxy of a label is the normalised sum of its text x_0 and its images x_j ("task"), or, for each image h, the
+    normalised sum over j of exp(-beta (1 - cos(h, x_j))) x_j ("sample"), computed from cosines alone.
+
+    Args:
+        num_groups: of NegLabel's score, static and adaptive.
+        temperature: tau, divides the cosine similarities.
+        group_seed: of NegLabel's permutation.
+        proxies: "task" or "sample".
+        adaptive_gap: the rarer side has a wider gap. With r the ID share among the last 10,000 confident images (100
+            ID and 100 OOD before the first): r > 1/2 remembers OOD below gamma (1 - r), r < 1/2 remembers ID above
+            gamma + (1 - r) (1 - gamma).
+        threshold: gamma, in units of the static score.
+        gap: g, a share of the way from gamma to 1 and to 0.
+        memory_length: L, the text and L - 1 images.
+        beta: sharpness of the sample-adaptive weights, no unit.
+        static_weight: lambda, of the static score.
+
+    Raises:
+        UserError: a value out of range, or fewer negatives than groups.
+
+    Shapes: images [B, D] give [B], in [0, 1 + static_weight]; float64. The state holds R L D numbers for R labels with
+        images: 200 MB where 10,000 labels of width 512 have ten slots each.
+
+    Source: AdaNeg (Zhang and Zhang, NeurIPS 2024); OpenOOD-VLM at 804f331, ttaprompt_postprocessor.py
+        (`ttapromptnoadagap`, and `ttaprompt` with the adaptive gap, whose lambda is 1).
+    Differs: float32 and float64 sums, the official code works in fp16. The official memory of length L holds L + 1
+        slots of which the last is never written; it only rescales and is left out. Images are remembered rank by rank
+        within their label, all labels at once, instead of one by one: the same memory.
+    """
+
+    order_dependent: ClassVar[bool] = True
+    needs_encoder: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        num_groups: int,
+        temperature: float,
+        group_seed: int,
+        proxies: str,
+        adaptive_gap: bool,
+        threshold: float,
+        gap: float,
+        memory_length: int,
+        beta: float,
+        static_weight: float,
+    ) -> None:
+        if proxies not in PROXIES:
+            raise UserError(f"score.proxies must be {' or '.join(PROXIES)}; got {proxies}.")
+        for name, value in (("threshold", threshold), ("gap", gap)):
+            if not 0 <= value <= 1:
+                raise UserError(f"score.{name} must be in [0, 1]; got {value}. The official code takes 0.5.")
+        if memory_length < 2:
+            raise UserError(
+                f"score.memory_length must be at least 2, the text and an image; got {memory_length}. Raise it."
+            )
+        for name, value in (("beta", beta), ("static_weight", static_weight)):
+            if value < 0:
+                raise UserError(f"score.{name} must not be negative; got {value}.")
+        self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
+        self.proxies, self.adaptive_gap = proxies, adaptive_gap
+        self.threshold, self.gap = threshold, gap
+        self.memory_length, self.beta, self.static_weight = memory_length, beta, static_weight
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> Memory:
+        grouped = self.neglabel.prepare(bank)
+        texts = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
+        # NegLabel's permutation again: its bank holds the permuted negatives but not their places.
+        order = torch.randperm(len(grouped.negative_weights), generator=generator(self.neglabel.group_seed))
+        no_label = torch.empty(0, dtype=torch.long, device=texts.device)
+        return Memory(
+            grouped,
+            texts,
+            len(bank.id_labels),
+            order.to(texts.device) + len(bank.id_labels),
+            no_label,
+            texts.new_empty(0, self.memory_length, texts.shape[1]),
+            texts.new_empty(0, self.memory_length - 1),
+            no_label,
+            torch.tensor([1, 0], dtype=torch.int8).repeat(100),
+        )
+
+    def step(self, state: Memory, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Memory]:
+        static, _ = self.neglabel.step(state.grouped, images)
+        is_id, is_ood, state = self._confident(state, static)
+        confident = (is_id | is_ood).nonzero().flatten()
+        if len(confident):
+            chosen = images[confident]
+            labels, entropies = _nearest(state, chosen, is_id[confident], self.neglabel.temperature)
+            state = _remember(state, chosen, labels, entropies)
+        return self._adapted(state, images) + self.static_weight * static, state
+
+    def _confident(
+        self, memory: Memory, static: Float[Tensor, " B"]
+    ) -> tuple[Bool[Tensor, " B"], Bool[Tensor, " B"], Memory]:
+        """Which images are remembered as ID, which as OOD, and the memory with their estimates."""
+        upper, lower = self.threshold + self.gap * (1 - self.threshold), self.threshold - self.gap * self.threshold
+        is_id, is_ood = static > upper, static < lower
+        if not self.adaptive_gap:
+            return is_id, is_ood, memory
+        # The batch's ID estimates first, then its OOD ones, whatever their places in the batch.
+        num_id, num_ood = torch.stack([is_id.sum(), is_ood.sum()]).tolist()
+        new = torch.tensor([1] * num_id + [0] * num_ood, dtype=torch.int8)
+        estimates = torch.cat([memory.estimates, new])[-WINDOW:].clone()
+        share = estimates.double().mean().item()
+        if share > 0.5:
+            is_ood = static < self.threshold - share * self.threshold
+        elif share < 0.5:
+            is_id = static > self.threshold + (1 - share) * (1 - self.threshold)
+        return is_id, is_ood, replace(memory, estimates=estimates)
+
+    def _adapted(self, memory: Memory, images: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """NegLabel's score with proxies for texts; labels without images keep theirs."""
+        slots = memory.slots
+        # Task-adaptive proxies are weights like any text's; sample-adaptive ones take the slots' inner products.
+        prepared = normalize(slots.sum(dim=1), dim=1) if self.proxies == "task" else slots @ slots.mT
+        per_image = max(len(memory.texts), slots.shape[0] * slots.shape[1] if self.proxies == "sample" else 0)
+        scores = []
+        for part in images.split(max(1, CHUNK_ELEMENTS // per_image)):
+            cosines = part @ memory.texts.T
+            if self.proxies == "task":
+                cosines[:, memory.labels] = part @ prepared.T
+            else:
+                cosines[:, memory.labels] = _sample_adaptive(part, slots, prepared, self.beta)
+            logits = cosines / self.neglabel.temperature
+            id_mass = logits[:, : memory.num_id].logsumexp(dim=1, keepdim=True)
+            groups = logits[:, memory.members].unflatten(1, (self.neglabel.num_groups, -1))
+            scores.append(torch.sigmoid(id_mass.double() - groups.logsumexp(dim=2).double()).mean(dim=1))
+        return torch.cat(scores)
+
+
+def _sample_adaptive(
+    images: Float[Tensor, "B D"], slots: Float[Tensor, "R L D"], products: Float[Tensor, "R L L"], beta: float
+) -> Float[Tensor, "B R"]:
+    """Cosines between images and their own proxies: with w the weights and P the slots' inner products, the proxy's
+    length is sqrt(w P w), so no proxy is ever built."""
+    cosines = (images @ slots.flatten(0, 1).T).unflatten(1, slots.shape[:2])
+    weights = torch.exp(-beta * (1 - cosines))
+    by_label = weights.transpose(0, 1)
+    lengths = ((by_label @ products) * by_label).sum(dim=2).sqrt().T
+    return (weights * cosines).sum(dim=2) / lengths
+
+
+def _nearest(
+    memory: Memory, images: Float[Tensor, "K D"], is_id: Bool[Tensor, " K"], temperature: float
+) -> tuple[Int[Tensor, " K"], Float[Tensor, " K"]]:
+    """The nearest label on the image's side, ID class or negative, and the entropy of that side's softmax."""
+    labels, entropies, rows = [], [], max(1, CHUNK_ELEMENTS // len(memory.texts))
+    for part, part_is_id in zip(images.split(rows), is_id.split(rows), strict=True):
+        logits = part @ memory.texts.T / temperature
+        sides = logits.split([memory.num_id, len(memory.texts) - memory.num_id], dim=1)
+        (id_label, id_entropy), (negative, ood_entropy) = ((side.argmax(dim=1), _entropy(side)) for side in sides)
+        labels.append(torch.where(part_is_id, id_label, memory.num_id + negative))
+        entropies.append(torch.where(part_is_id, id_entropy, ood_entropy))
+    return torch.cat(labels), torch.cat(entropies)
+
+
+def _entropy(logits: Float[Tensor, "K N"]) -> Float[Tensor, " K"]:
+    shares = logits.softmax(dim=1)
+    # A share that rounds above 1 would fall below the text's entropy, 0.
+    return -(shares * (shares + EPSILON).log()).sum(dim=1).clamp(max=0)
+
+
+def _remember(
+    memory: Memory, images: Float[Tensor, "K D"], labels: Int[Tensor, " K"], entropies: Float[Tensor, " K"]
+) -> Memory:
+    """The memory after these images, in their order; the one before stays as it was.
+
+    A free slot takes the label's next image. Once all are taken, the image replaces the one of highest entropy (the
+    last of several) if its own is lower. Labels do not touch each other's slots, so the first image of each label
+    goes at once, then the second of each: as many rounds as the fullest label has candidates.
+    """
+    new = labels.unique()
+    new = new[torch.isin(new, memory.labels, invert=True)]
+    known = torch.cat([memory.labels, new])
+    row_of = torch.zeros(len(memory.texts), dtype=torch.long, device=labels.device)
+    row_of[known] = torch.arange(len(known), device=labels.device)
+    row = row_of[labels]
+    counts = torch.cat([memory.counts, new.new_zeros(len(new))])
+    stored = torch.cat([memory.entropies, memory.entropies.new_zeros(len(new), memory.entropies.shape[1])])
+    source = torch.full_like(stored, -1, dtype=torch.long)  # the image that comes to a slot; -1: the slot stays
+    slot = counts[row] + _rank(row)
+    early = (slot < stored.shape[1]).nonzero().flatten()
+    source[row[early], slot[early]] = early
+    stored[row[early], slot[early]] = entropies[early]
+    # The highest entropy only falls, so whoever is not below it now never will be.
+    late = ((slot >= stored.shape[1]) & (entropies < stored.amax(dim=1)[row])).nonzero().flatten()
+    turns = _rank(row[late])
+    for turn in late[turns.argsort(stable=True)].split(turns.bincount().tolist()):
+        at = row[turn]
+        worst = stored.shape[1] - 1 - stored[at].flip(1).argmax(dim=1)
+        better = entropies[turn] < stored[at, worst]
+        source[at, worst] = torch.where(better, turn, source[at, worst])
+        stored[at, worst] = torch.where(better, entropies[turn], stored[at, worst])
+    slots = torch.cat([memory.slots, pad(memory.texts[new][:, None], (0, 0, 0, stored.shape[1]))])
+    at, changed = (source >= 0).nonzero(as_tuple=True)
+    slots[at, changed + 1] = images[source[at, changed]]
+    counts = (counts + row.bincount(minlength=len(known))).clamp(max=stored.shape[1])
+    return replace(memory, labels=known, slots=slots, entropies=stored, counts=counts)
+
+
+def _rank(rows: Int[Tensor, " K"]) -> Int[Tensor, " K"]:
+    """How many earlier elements are equal to each."""
+    ordered, order = rows.sort(stable=True)
+    rank = torch.empty_like(rows)
+    rank[order] = torch.arange(len(rows), device=rows.device) - torch.searchsorted(ordered, ordered)
+    return rank

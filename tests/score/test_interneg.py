@@ -1,0 +1,250 @@
+import random
+
+import fakes
+import open_clip
+import pytest
+import torch
+import yaml
+from reference import interneg as reference
+from torch.nn.functional import normalize
+
+from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.compose import compose, configs_folder
+from neglab.prompt.templates import PromptTemplates
+from neglab.score.interneg import InterNegScore
+from neglab.score.neglabel import NegLabelScore
+from neglab.tasks.evaluate import build, evaluate
+from neglab.text_encoder import DirectTextEncoder
+from neglab.types import LabelledEmbeddings, TextBank, UserError
+
+TEMPLATES = ("a bad photo of a {}.", "itap of my {}.", "{}", "a photo of the hard to see {}.")
+KNOBS = {
+    "num_groups": 3,
+    "temperature": 0.2,
+    "group_seed": 0,
+    "threshold": 0.45,
+    "strict_threshold": True,
+    "extra": "inter",
+    "templates": TEMPLATES,
+    "num_tokens": 1,
+    "initial_std": 0.02,
+    "token_seed": 0,
+    "steps": 3,
+    "learning_rate": 0.02,
+    "weight_decay": 0.01,
+    "num_extras": 100,
+    "rescore": "batch",
+    "update_size": None,
+    "seed": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_model, tmp_path_factory):
+    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    prompts = PromptTemplates(["{}"], ["{}"], True)
+    return DirectTextEncoder(backbone, prompts, tmp_path_factory.mktemp("store"), 64)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    """Few classes with three ID images each, so far from their names that some texts come nearer."""
+    plain = fakes.text_bank(4, 23)
+    labels = torch.tensor([0, 1, 2, 3] * 3 + [-1])
+    noise = fakes.unit(13, seed=8)
+    images = normalize(plain.id_labels.embeddings[labels] * 0.35 + noise, dim=1)
+    return TextBank(plain.id_labels, plain.negatives, 100.0, LabelledEmbeddings(images, labels))
+
+
+IMAGES = fakes.unit(18, seed=3)
+
+
+def score(**changes):
+    return InterNegScore(**{**KNOBS, **changes})
+
+
+def run(method, bank, encoder, images=IMAGES, batch_size=6):
+    state, scores, states = method.init(bank, encoder), [], []
+    for part in images.split(batch_size):
+        values, state = method.step(state, part)
+        scores.append(values)
+        states.append(state)
+    return torch.cat(scores), states
+
+
+def expected(bank, encoder, batch_size=6, **changes):
+    knobs = {**KNOBS, **changes}
+    means = reference.prototypes(bank.id_images.embeddings, bank.id_images.labels.tolist(), len(bank.id_labels))
+    scores, sizes = reference.run(
+        encoder.backbone.network,
+        encoder.backbone.tokenizer,
+        IMAGES.split(batch_size),
+        bank.id_labels.embeddings,
+        list(bank.negatives.embeddings),
+        means,
+        knobs["templates"],
+        knobs,
+    )
+    return torch.tensor(scores, dtype=torch.float64).flatten(), sizes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_extras": 3, "rescore": "accepted"},
+        {"num_groups": 1, "num_tokens": 2, "templates": ("a photo of {}",), "steps": 2},
+        {"threshold": 1.0, "steps": 1},
+    ],
+    ids=str,
+)
+def test_equals_the_slow_version_on_a_stream(bank, encoder, changes):
+    scores, states = run(score(**changes), bank, encoder)
+    wanted, sizes = expected(bank, encoder, **changes)
+    assert [len(state.extras) for state in states] == sizes
+    assert torch.allclose(scores, wanted, atol=1e-5, rtol=0)
+
+
+def test_the_stream_of_these_tests_has_every_case(bank, encoder):
+    _, states = run(score(), bank, encoder)
+    extras, inverted = [len(state.extras) for state in states], [state.num_inverted for state in states]
+    assert 0 < extras[0] < extras[-1] < inverted[-1] < len(IMAGES)
+    assert states[-1].num_not_finite == 0
+    assert all((state.degrees.diff() <= 0).all() for state in states)
+
+
+def test_one_image_at_a_time_is_algorithm_1(bank, encoder):
+    changes = {"update_size": 1, "rescore": "accepted", "strict_threshold": False, "steps": 1}
+    whole, states = run(score(**changes), bank, encoder, batch_size=18)
+    parts, _ = run(score(**changes), bank, encoder, batch_size=7)
+    wanted, sizes = expected(bank, encoder, batch_size=1, **changes)
+    assert torch.equal(whole, parts)
+    assert torch.allclose(whole, wanted, atol=1e-5, rtol=0)
+    assert len(states[-1].extras) == sizes[-1]
+
+
+def test_no_active_image_leaves_neglabel_and_the_state_alone(bank, encoder):
+    method = score(threshold=0.0)
+    state = method.init(bank, encoder)
+    values, after = method.step(state, IMAGES)
+    assert after is state
+    assert torch.equal(values, NegLabelScore(3, 0.2, 0)(IMAGES, bank))
+
+
+def test_without_extras_it_is_neglabel(bank):
+    values, states = run(score(extra="none"), bank, fakes.NoEncoder())
+    assert torch.allclose(values, NegLabelScore(3, 0.2, 0)(IMAGES, bank), atol=1e-9)
+    assert len(states[-1].extras) == 0
+
+
+def test_compared_with_id_names_every_text_passes(bank, encoder):
+    without = TextBank(bank.id_labels, bank.negatives, 100.0)
+    _, states = run(score(extra="intra"), without, encoder)
+    assert len(states[-1].extras) == states[-1].num_inverted > 0
+    cosines = states[-1].extras @ bank.id_labels.embeddings.T
+    assert torch.allclose(states[-1].degrees, 1 - cosines.mean(dim=1), atol=1e-6)
+
+
+def test_later_batches_change_no_earlier_score_and_old_states_stay_usable(bank, encoder):
+    clean, states = run(score(), bank, encoder)
+    poisoned = torch.cat([IMAGES[:12], torch.full((6, 16), float("nan"))])
+    scores, _ = run(score(), bank, encoder, poisoned)
+    assert torch.equal(scores[:12], clean[:12])
+    again, _ = score().step(states[1], IMAGES[12:])
+    assert torch.equal(again, clean[12:])
+
+
+def test_a_replay_gives_the_same_bits_and_touches_no_global_state(bank, encoder):
+    method, state = score(), score().init(bank, encoder)
+    before = torch.random.get_rng_state()
+    first = method.step(state, IMAGES)[0]
+    second = method.step(state, IMAGES)[0]
+    assert torch.equal(first, second)
+    assert torch.equal(before, torch.random.get_rng_state())
+    # beartype draws from the global stream too, so the seed must not matter rather than the state stay.
+    random.seed(123)
+    assert torch.equal(method.step(state, IMAGES)[0], first)
+
+
+def test_the_seed_draws_the_templates(bank, encoder):
+    first, other = run(score(), bank, encoder)[0], run(score(seed=6), bank, encoder)[0]
+    assert not torch.equal(first, other)
+
+
+def test_failed_inversions_are_dropped_and_counted(bank, encoder):
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(encoder, name)
+
+        def encode_tokens(self, token_embeddings, end):
+            embeddings = encoder.encode_tokens(token_embeddings, end)
+            spoilt = torch.zeros(len(embeddings), 1)
+            spoilt[0] = float("nan")
+            return embeddings + spoilt
+
+    method = score(threshold=1.0)
+    state = method.init(bank, encoder)
+    object.__setattr__(state, "encoder", Broken())
+    values, after = method.step(state, IMAGES[:6])
+    assert after.num_not_finite == 1
+    assert 0 < len(after.extras) < 6
+    assert after.extras.isfinite().all()
+    assert values.isfinite().all()
+
+
+def test_it_runs_in_inference_mode(bank, encoder):
+    with torch.inference_mode():
+        inside, _ = run(score(), bank, encoder, IMAGES.clone())
+    assert torch.equal(inside, run(score(), bank, encoder)[0])
+
+
+def test_it_runs_in_the_pipeline(overrides, benchmark):
+    own = [
+        "method=interneg",
+        "negative_selector=all",
+        "id_images=image_folder",
+        f"id_images.dataset.root={benchmark}/id",
+    ]
+    knobs = ["score.threshold=1.0", "score.steps=1", "score.extra=intra"]
+    found = evaluate(build(compose([*overrides, *own, *knobs])))
+    assert all(table.scores.isfinite().all() for pair in found.pairs for table in (pair.id_images, pair.ood_images))
+
+
+def test_the_templates_are_open_clips():
+    content = yaml.safe_load((configs_folder() / "score" / "interneg.yaml").read_text())
+    assert content["templates"] == [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threshold": 1.5},
+        {"extra": "both"},
+        {"rescore": "none"},
+        {"num_tokens": 0},
+        {"num_extras": 0},
+        {"update_size": 0},
+        {"initial_std": -1.0},
+        {"templates": ()},
+        {"templates": "a photo of {}"},
+        {"templates": ("a photo",)},
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"weight_decay": -0.1},
+        {"num_groups": 0},
+        {"temperature": 0.0},
+    ],
+    ids=str,
+)
+def test_values_out_of_range(changes):
+    with pytest.raises(UserError, match=r"score\."):
+        score(**changes)
+
+
+def test_mistakes_in_the_bank(bank, encoder):
+    with pytest.raises(UserError, match="num_groups must be at most"):
+        score(num_groups=100).init(bank, encoder)
+    with pytest.raises(UserError, match="got none"):
+        score().init(TextBank(bank.id_labels, bank.negatives, 100.0), encoder)
+    with pytest.raises(UserError, match="without '\\$'"):
+        score(templates=("a $ {}",)).init(bank, encoder)
