@@ -37,7 +37,7 @@ def image_anchors(id_labels: LabelSet, id_images: LabelledEmbeddings | None) -> 
     Raises:
         UserError: there are no ID images, or a class has none.
 
-    Source: InterNeg (Xu et al., CVPR 2026), Eq. 7 and 8, official code at 647ee79.
+    Source: InterNeg (Xu et al., CVPR 2026), Eq. 7 and 8, official code at e0162029.
     Differs: the sum is float32; the code sums float16 in the order of arrival. The paper does not normalise the mean,
         which changes no cosine.
     """
@@ -72,7 +72,7 @@ def deviation(
         The condition, strict in every class, and the deviation degree, higher is farther from ID. What is not finite
         never fulfils the condition.
 
-    Source: InterNeg, Eq. 9 and 10, official code at 647ee79; TINS (arXiv 2605.10756), eval_tins_w_init.py.
+    Source: InterNeg, Eq. 9 and 10, official code at e0162029; TINS (arXiv 2605.10756), eval_tins_w_init.py.
     Differs: the degree is the mean over classes, as in both codes; the paper's sum ranks alike.
     """
     passes, degrees = [], []
@@ -200,7 +200,7 @@ def invert(
     Returns:
         Unit-norm embeddings [B, D], not finite where the optimisation failed. They need no gradient.
 
-    Source: InterNeg, Algorithm 2, official code at 647ee79, oneoodprompt_postprocessor.py; TINS, eval_tins_w_init.py.
+    Source: InterNeg, Algorithm 2, official code at e0162029, oneoodprompt_postprocessor.py; TINS, eval_tins_w_init.py.
     Differs: the parameters and the optimiser are float32 whatever the backbone's precision, without autocast and its
         loss scaler; gradients are taken of the sum and divided by the number of images, so that in float16 they do not
         underflow with a large batch.

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.prompt.templates import PromptTemplates
 from neglab.store import read_parts, write_part
-from neglab.types import PartOfSpeech
+from neglab.types import PartOfSpeech, UserError, generator
 
 
 class DirectTextEncoder(nn.Module):
@@ -52,6 +53,34 @@ class DirectTextEncoder(nn.Module):
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         return normalize(self._raw(texts), dim=1)
 
+    @torch.inference_mode()
+    def encode_noise_images(self, count: int, seed: int) -> Float[Tensor, "N D"]:
+        """Embeddings of noise: Gaussian, uniform, Poisson, gamma and black-and-white pixels, in turn by fifths.
+
+        Args:
+            count: how many, a multiple of 5.
+            seed: of the noise.
+
+        Raises:
+            UserError: `count` is no multiple of 5.
+
+        Source: TANL, OpenOOD-VLM at 804f331, clip_fixed_ood_prompt.py: pixels in [0, 1], not normalised further.
+        """
+        if count % 5:
+            raise UserError(f"Noise images come in five kinds, so their number must be a multiple of 5; got {count}.")
+        draw, pixels = generator(seed), self.backbone.image_transform()(Image.new("RGB", (64, 64)))
+        shape = (count // 5, *pixels.shape)
+        uniform = [torch.rand(shape, generator=draw) for _ in range(4)]
+        gamma = -uniform[0].clamp(min=1e-12).log() - uniform[1].clamp(min=1e-12).log()  # shape 2, scale 1
+        kinds = [
+            _to_unit_range(torch.randn(shape, generator=draw)),
+            uniform[2],
+            _to_unit_range(torch.poisson(torch.full(shape, 5.0), generator=draw)),
+            _to_unit_range(gamma),
+            (uniform[3] >= 0.5).float(),
+        ]
+        return normalize(self.backbone.encode_image(torch.cat(kinds).to(self._device)), dim=1)
+
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
         return self.backbone.tokenize(texts)
 
@@ -81,6 +110,10 @@ class DirectTextEncoder(nn.Module):
         self.num_encoded += len(distinct)
         place = {text: i for i, text in enumerate(distinct)}
         return encoded[torch.tensor([place[text] for text in texts], device=encoded.device)]
+
+
+def _to_unit_range(noise: Tensor) -> Tensor:
+    return (noise - noise.min()) / (noise.max() - noise.min())
 
 
 def _digest(text: str) -> bytes:

@@ -6,6 +6,7 @@ import torch
 from neglab.compose import compose
 from neglab.embedder import Embedder
 from neglab.tasks.evaluate import build
+from neglab.types import UserError
 
 NAMES = ["cat and grass", "dog and a very long and leafy tree", "cat and grass", "owl and sky"]
 
@@ -42,3 +43,13 @@ def test_another_prompt_is_another_embedding(embedder, overrides):
     plain = embedder.direct()
     plain.encode(NAMES, ["noun"] * 4)
     assert plain.num_encoded == 3
+
+
+def test_noise_images_come_from_the_seed(embedder):
+    direct = embedder.direct()
+    first, again, other = (direct.encode_noise_images(15, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (15, embedder.backbone.embedding_dim)
+    assert torch.allclose(first.norm(dim=1), torch.ones(15), atol=1e-5)
+    with pytest.raises(UserError, match="multiple of 5"):
+        direct.encode_noise_images(7, 0)

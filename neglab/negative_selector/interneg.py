@@ -36,7 +36,7 @@ class InterNegSelector(NegativeSelector):
     Shapes: a corpus [W, D], ID labels [C, D] and ID images [N, D] give at most M positions (M + `minimum_per_part`
         where a minimum lifts a share); each part of speech, or all (`joint`), by falling degree.
 
-    Source: InterNeg (Xu et al., CVPR 2026), section 4.2.1 and Table 3; official code at 647ee79,
+    Source: InterNeg (Xu et al., CVPR 2026), section 4.2.1 and Table 3; official code at e0162029,
         clip_fixed_ood_prompt.py. TINS (arXiv 2605.10756) selects alike, with at least one of each part of speech.
     Differs: similarities are float32, the code's float16. Ties keep the corpus's order. Words that are an ID class name
         to the letter are no candidates, as in the code; the paper only says that the two sets are disjoint.

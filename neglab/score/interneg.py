@@ -87,7 +87,7 @@ class InterNegScore(Score[InterNegState]):
 
     Shapes: images [B, D] give [B], float64.
 
-    Source: InterNeg (Xu et al., CVPR 2026), Algorithms 1 and 2; official code at 647ee79,
+    Source: InterNeg (Xu et al., CVPR 2026), Algorithms 1 and 2; official code at e0162029,
         oneoodprompt_postprocessor.py.
     Differs: extras are float32, the code's float16. The code keeps every extra and uses the K highest; keeping those
         alone gives the same. Pseudo-tokens begin with CPU draws, the code's with CUDA's. Templates come from a Python

@@ -15,7 +15,7 @@ CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
 SCORE_QUEUE = 20_000  # gate scores that the threshold looks back on
 
 WEIGHTINGS = ("none", "inside", "outside")
-NOISES = ("text", "random")
+NOISES = ("images", "text", "random")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class TANLScore(Score[Activations]):
         history_weight: alpha, of the queues against the batch, in [0, 1].
         gap: a share of the way from the threshold to 1 and to 0.
         memory_length: images per queue.
-        noise: what the OOD queue begins with: "text", the pool's words that are farthest from every ID class, or
-            "random", directions.
+        noise: what the OOD queue begins with: "images", pictures of noise; "text", the pool's words that are farthest
+            from every ID class; or "random", directions.
         num_noise: how many of them.
         seed: of the ID texts' permutation, and of the noise.
 
@@ -69,14 +69,13 @@ class TANLScore(Score[Activations]):
 
     Source: TANL (CVPR 2026, arXiv 2603.25250); OpenOOD-VLM at 804f331, activated_neg_postprocessor.py. The weightings
         stand there as comments.
-    Differs: float32 logits and float64 shares; the official final score is fp16. The official OOD queue begins with
-        15 images of noise, which a score cannot encode: an encoder with `encode_noise_images(count, seed)` gives them,
-        else `noise` stands in. Negative activations weigh 0; the official logarithm fails on them. Equal activations
+    Differs: float32 logits and float64 shares; the official final score is fp16. The official noise is not
+        seeded. Negative activations weigh 0; the official logarithm fails on them. Equal activations
         keep the pool's order.
     """
 
     order_dependent: ClassVar[bool] = True
-    needs_encoder: ClassVar[bool] = False
+    needs_encoder: ClassVar[bool] = True  # of the noise
 
     def __init__(
         self,
@@ -163,8 +162,10 @@ class TANLScore(Score[Activations]):
         encoder: TextEncoder | None,
         draw: torch.Generator,
     ) -> Float[Tensor, "Q D"]:
-        encode_noise_images = getattr(encoder, "encode_noise_images", None)
-        if encode_noise_images is not None:
+        if self.noise == "images":
+            encode_noise_images = getattr(encoder, "encode_noise_images", None)
+            if encode_noise_images is None:
+                raise UserError("score.noise=images needs an image tower; here is none. Choose score.noise=text.")
             return encode_noise_images(self.num_noise, self.seed).to(pool.device)
         if self.noise == "random":
             return normalize(torch.randn(self.num_noise, pool.shape[1], generator=draw), dim=1).to(pool.device)

@@ -133,14 +133,16 @@ def test_equals_the_official_loop(changes, sizes):
     assert len(state.gate_scores) == 6 + 4 + 110
 
 
-def test_noise_from_an_encoder_comes_first():
+def test_noise_images_come_from_the_encoder():
     bank, images = fakes.text_bank(6, 60), stream(fakes.text_bank(6, 60), 40)
 
     class NoiseEncoder(fakes.NoEncoder):
         def encode_noise_images(self, count, seed):
             return fakes.unit(count, seed=100 + seed)
 
-    scores, _ = run(score(), bank, images, 20, NoiseEncoder())
+    with pytest.raises(UserError, match="noise=text"):
+        score(noise="images").init(bank, None)
+    scores, _ = run(score(noise="images"), bank, images, 20, NoiseEncoder())
     loop = slow(bank, fakes.unit(4, seed=100))
     expected = [value for part in images.split(20) for value in loop.batch(part.double().numpy())]
     assert torch.allclose(scores, torch.tensor(expected, dtype=torch.float64), atol=1e-5, rtol=0)
@@ -244,7 +246,7 @@ def test_names_the_global_random_state_and_the_bank_are_untouched():
         {"history_weight": 1.1},
         {"gap": -0.1},
         {"memory_length": 0},
-        {"noise": "image"},
+        {"noise": "pictures"},
         {"num_noise": 0},
     ],
 )
