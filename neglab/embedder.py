@@ -17,6 +17,7 @@ from neglab.backbone.base import Backbone
 from neglab.data.base import ImageDataset, ImageList, UnreadableImageError, read_image
 from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingModule, ImageJob, PartFolders, TextJob
 from neglab.modules.prediction import Devices
+from neglab.prompt.learned import LearnedPrompts
 from neglab.prompt.templates import PromptTemplates
 from neglab.store import Entry, Manifest, Store, merge_parts, read_parts
 from neglab.text_encoder import DirectTextEncoder
@@ -60,8 +61,17 @@ class _Request(ABC):
 class _TextRequest(_Request):
     """Names with their prompts; each distinct text is encoded once, then every name's prompts are averaged."""
 
-    def __init__(self, embedder: "Embedder", texts: Sequence[str], owner: Int[Tensor, " P"], num_names: int) -> None:
+    def __init__(
+        self,
+        embedder: "Embedder",
+        texts: Sequence[str],
+        owner: Int[Tensor, " P"],
+        num_names: int,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.embedder, self.owner, self.num_names = embedder, owner, num_names
+        # With names, those that learned prompts know take their embeddings from there.
+        self.names, self.learned = names, embedder.prompts if isinstance(embedder.prompts, LearnedPrompts) else None
         self.distinct = list(dict.fromkeys(texts))
         place = {text: i for i, text in enumerate(self.distinct)}
         self.positions = torch.tensor([place[text] for text in texts], dtype=torch.long)
@@ -73,6 +83,8 @@ class _TextRequest(_Request):
             "owner": owner.tolist(),
             "normalise_before_mean": embedder.prompts.normalise_before_mean,
         }
+        if self.names is not None and self.learned is not None:
+            identity["learned"] = [*self.learned.identity, list(self.names)]
         self.entry = embedder.store.entry(identity, kind="text", num_texts=len(texts), num_labels=num_names)
 
     def job(self, name: str) -> TextJob:
@@ -82,7 +94,11 @@ class _TextRequest(_Request):
         broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
         if broken:
             raise _not_finite(len(broken), repr(self.distinct[broken[0]]))
-        return self.embedder.prompts.average(raw[self.positions], self.owner, self.num_names), {}
+        embeddings = self.embedder.prompts.average(raw[self.positions], self.owner, self.num_names)
+        if self.names is not None and self.learned is not None:
+            positions, known = self.learned.known(self.names, self.embedder)
+            embeddings[positions] = known
+        return embeddings, {}
 
 
 class _ImageRequest(_Request):
@@ -137,6 +153,8 @@ class Embedder:
     def __init__(
         self, backbone: Backbone, prompts: PromptTemplates, store: Store, devices: Devices, loading: Loading
     ) -> None:
+        if isinstance(prompts, LearnedPrompts):
+            prompts.check_backbone(backbone.fingerprint)
         self.backbone, self.prompts, self.store = backbone, prompts, store
         self.devices, self.loading = devices, loading
         self.num_encoded = 0
@@ -205,7 +223,7 @@ class Embedder:
 
     def _prompted(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> _TextRequest:
         texts, owner = self.prompts.expand(names, parts_of_speech)
-        return _TextRequest(self, texts, owner, len(names))
+        return _TextRequest(self, texts, owner, len(names), names)
 
     def _fulfil(self, requests: Sequence[_Request]) -> list[tuple[Tensor, Manifest]]:
         results = [request.entry.read() for request in requests]

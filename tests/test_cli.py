@@ -40,7 +40,7 @@ def test_help_is_for_people_and_needs_no_torch(neglab):
 def test_an_unknown_command_word(neglab):
     finished = neglab("evalute")
     assert finished.returncode == 2
-    assert "`evalute` is no command; there is compare_filters, evaluate, explain" in finished.stderr
+    assert "`evalute` is no command; there is compare_filters, evaluate, explain, learn, negation" in finished.stderr
 
 
 def test_version(neglab):

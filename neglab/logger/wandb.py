@@ -63,6 +63,9 @@ class WandbRunLogger(RunLogger):
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
         self.run.summary.update(dict(metrics))
 
+    def log_epoch(self, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values))
+
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb
 

@@ -25,6 +25,7 @@ from neglab.modules.prediction import Devices
 from neglab.modules.scoring import score_images, score_streams
 from neglab.negative_selector.base import NegativeSelector
 from neglab.plots.detection import roc_curves, score_histograms
+from neglab.prompt.learned import LearnedPrompts
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.base import Score
 from neglab.store import Store
@@ -170,7 +171,8 @@ def run(config: DictConfig) -> float:
         metrics = measure(evaluation.pairs)
         times = {**evaluation.times, "total": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in times.items()}
-        used = {"uses_id_images": parts.uses_id_images, "num_negatives": len(evaluation.negatives)}
+        uses_id_images = parts.uses_id_images or isinstance(parts.prompts, LearnedPrompts)
+        used = {"uses_id_images": uses_id_images, "num_negatives": len(evaluation.negatives)}
         if parts.score.order_dependent:
             used |= {"stream": parts.stream.describe(), "stream_seed": parts.stream.seed}
         rows = result_rows(description | used, metrics)

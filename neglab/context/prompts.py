@@ -1,0 +1,180 @@
+"""Prompts whose context is a row of vectors instead of words: where the vectors go, and what encodes the result."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize, relu
+from torch.utils.checkpoint import checkpoint
+
+from neglab.backbone.base import Backbone
+from neglab.types import TextEncoder, UserError
+
+# Unit-norm embeddings [N, D] of token embeddings [N, L, E] that are read at their end tokens [N]; differentiable.
+TokenEncoder = Callable[[Tensor, Tensor], Tensor]
+
+PLACEHOLDER = "X"  # one token, whose embedding is never used; the official codes' choice
+UNIFORM_BOUND = 1.0  # nn.Linear draws its first values from [-b, b] with b = bound / sqrt(width of the input)
+
+
+class ContextPrompts(nn.Module):
+    """The prompts "X ... X name." of N names with room for a context: token embeddings, looked up once.
+
+    Args:
+        tokens: of the whole prompts, cut at the longest, [N, L, E].
+        end: position of each end token, [N].
+        num_tokens: n, vectors of a context; they stand at positions 1 to n.
+    """
+
+    prefix: Tensor
+    suffix: Tensor
+    end: Tensor
+
+    def __init__(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"], num_tokens: int) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        # Buffers move with the module; they can always be looked up again, so no checkpoint holds them.
+        self.register_buffer("prefix", tokens[:, :1], persistent=False)
+        self.register_buffer("suffix", tokens[:, 1 + num_tokens :], persistent=False)
+        self.register_buffer("end", end, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def forward(self, context: Float[Tensor, "S M n E"]) -> tuple[Float[Tensor, "P L E"], Int[Tensor, " P"]]:
+        """The prompts with S contexts each, P = S N; row s*N + i is name i in context s.
+
+        Args:
+            context: M is 1 for contexts that all names share, or N.
+
+        Returns:
+            Token embeddings, and the position of each end token.
+        """
+        num_sets, num_names = len(context), len(self)
+        parts = (
+            self.prefix.expand(num_sets, -1, -1, -1),
+            context.expand(-1, num_names, -1, -1),
+            self.suffix.expand(num_sets, -1, -1, -1),
+        )
+        return torch.cat(parts, dim=2).flatten(0, 1), self.end.repeat(num_sets)
+
+
+def context_prompts(
+    encoder: Backbone | TextEncoder, names: Sequence[str], num_tokens: int, class_name: bool, device: torch.device
+) -> ContextPrompts:
+    """Tokenize "X ... X name." for every name.
+
+    Args:
+        encoder: gives tokens and their embeddings.
+        names: as a person writes them.
+        num_tokens: n, vectors of a context.
+        class_name: False: the prompt is the context and a full stop, the same for every name.
+        device: where the encoder is.
+
+    Raises:
+        UserError: a prompt is longer than the tower reads, or the tokenizer does not take the placeholder as one token.
+
+    Source: CoOp (Zhou et al., IJCV 2022), official code at ff61507c, trainers/coop.py, class token at the end.
+    """
+    endings = _endings(names, class_name)
+    texts = [" ".join([PLACEHOLDER] * num_tokens + [ending]) for ending in endings]
+    ids, end = encoder.tokenize(texts)
+    if (ids[:, 1 : 1 + num_tokens] != ids[0, 1]).any():
+        raise UserError(
+            f"Learned contexts need a tokenizer that takes {PLACEHOLDER!r} as one token; this backbone's does not. "
+            "Choose another backbone, such as backbone=mini."
+        )
+    with torch.no_grad():
+        tokens = encoder.embed_tokens(ids.to(device)).detach().float()
+    return ContextPrompts(tokens, end.to(device), num_tokens)
+
+
+def check_length(backbone: Backbone, names: Sequence[str], num_tokens: int, class_name: bool) -> None:
+    """Raise a UserError that names the longest name, where its prompt does not fit the tower.
+
+    The endings are tokenized alone: the whole prompt would be cut, or refused without saying what made it so long.
+    """
+    end = backbone.tokenize(_endings(names, class_name))[1]
+    needed = num_tokens + int(end.max()) + 1
+    if needed > backbone.context_length:
+        raise UserError(
+            f"A prompt must fit the {backbone.context_length} tokens that the text tower reads; with {num_tokens} "
+            f"context vectors that of {names[int(end.argmax())]!r} has {needed}. Lower context.num_tokens, or shorten "
+            "the class name."
+        )
+
+
+def _endings(names: Sequence[str], class_name: bool) -> list[str]:
+    return [f"{name}." if class_name else "." for name in names]
+
+
+class TokenTower(nn.Module):
+    """The text tower behind the learners: unit-norm embeddings of token embeddings.
+
+    Args:
+        backbone: frozen.
+        prompts_per_pass: more prompts go through in chunks, whose activations are computed again for the gradient.
+    """
+
+    def __init__(self, backbone: Backbone, prompts_per_pass: int) -> None:
+        super().__init__()
+        if prompts_per_pass < 1:
+            raise UserError(f"learn.prompts_per_pass must be at least 1; got {prompts_per_pass}.")
+        self.backbone, self.prompts_per_pass = backbone, prompts_per_pass
+
+    def forward(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        if len(tokens) <= self.prompts_per_pass:
+            return self._encode(tokens, end)
+        parts = zip(tokens.split(self.prompts_per_pass), end.split(self.prompts_per_pass), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._encode(*part) for part in parts])
+        return torch.cat([self._encode_again(*part) for part in parts])
+
+    def _encode(self, tokens: Tensor, end: Tensor) -> Tensor:
+        return normalize(self.backbone.encode_tokens(tokens, end), dim=1)
+
+    def _encode_again(self, tokens: Tensor, end: Tensor) -> Tensor:
+        # The towers draw no random numbers, so there is no state to keep for the second time.
+        result: Any = checkpoint(self._encode, tokens, end, use_reentrant=False, preserve_rng_state=False)
+        return result
+
+
+class MetaNet(nn.Module):
+    """CoCoOp's: from an image's embedding to one vector that is added to every vector of the context.
+
+    Args:
+        embedding_dim: D.
+        token_width: E.
+        generator: of the first values, drawn as nn.Linear draws them.
+
+    Source: CoCoOp (Zhou et al., CVPR 2022), Sec. 3.2; official code at ff61507c, trainers/cocoop.py: Linear(D,
+        D // 16), ReLU, Linear(D // 16, E).
+    """
+
+    def __init__(self, embedding_dim: int, token_width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        hidden = max(1, embedding_dim // 16)
+        # `skip_init`: nn.Linear would draw from the global random state.
+        self.down = cast(nn.Linear, nn.utils.skip_init(nn.Linear, embedding_dim, hidden))
+        self.up = cast(nn.Linear, nn.utils.skip_init(nn.Linear, hidden, token_width))
+        for layer in (self.down, self.up):
+            bound = UNIFORM_BOUND / layer.in_features**0.5
+            for parameter in (layer.weight, layer.bias):
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, images: Float[Tensor, "B D"]) -> Float[Tensor, "B E"]:
+        return self.up(relu(self.down(images)))
+
+
+def conditional_texts(
+    encode: TokenEncoder,
+    prompts: ContextPrompts,
+    context: Float[Tensor, "1 1 n E"],
+    meta_net: MetaNet,
+    images: Float[Tensor, "B D"],
+) -> Float[Tensor, "B N D"]:
+    """The names' unit-norm embeddings for each image, whose share is added to every vector of the context."""
+    shifted = context + meta_net(images)[:, None, None]
+    return encode(*prompts(shifted)).unflatten(0, (len(images), len(prompts)))

@@ -1,0 +1,278 @@
+"""The pass that trains prompts: on stored few-shot embeddings, with both towers frozen, resumable after each epoch."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from jaxtyping import Float, Int
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from neglab.context.prompts import TokenTower
+from neglab.modules.prediction import RAISED_ELSEWHERE, Devices, SameThreads
+from neglab.modules.training_state import Curve, TrainingState, write_curves
+from neglab.prompt_learner.base import PromptLearner
+from neglab.store import digest
+from neglab.types import LabelledEmbeddings, UserError, generator
+
+# The towers stay in evaluation mode on purpose.
+EVALUATION_MODE = ".*in eval mode at the start of training.*"
+warnings.filterwarnings("ignore", EVALUATION_MODE)  # for spawned processes, which import this module
+
+
+class TrainingBatch(NamedTuple):
+    """A rank's share of a batch.
+
+    Attributes:
+        images: [B, D], unit norm.
+        labels: [B].
+        size: images of the whole batch, over all ranks.
+    """
+
+    images: Float[Tensor, "B D"]
+    labels: Int[Tensor, " B"]
+    size: int
+
+
+class FewShotEmbeddings(Dataset[TrainingBatch]):
+    """The training images' embeddings, by a batch's positions and size."""
+
+    def __init__(self, images: LabelledEmbeddings) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, batch: tuple[Int[Tensor, " B"], int]) -> TrainingBatch:
+        positions, size = batch
+        return TrainingBatch(self.images.embeddings[positions], self.images.labels[positions], size)
+
+
+class EpochBatches(Sampler[tuple[Tensor, int]]):
+    """The batches of an epoch in an order that seed and epoch decide; rank r of W takes images r, r+W, ... of each."""
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, first_epoch: int) -> None:
+        self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        self.first_epoch, self.epoch = first_epoch, first_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning, which counts from 0 in a resumed pass too."""
+        self.epoch = self.first_epoch + epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        draw = generator(int(digest([self.seed, self.epoch])[:12], 16))
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        for batch in torch.randperm(self.num_images, generator=draw).split(self.batch_size):
+            yield batch[rank::world], len(batch)
+
+    def __len__(self) -> int:
+        return -(-self.num_images // self.batch_size)
+
+
+class PromptLearningModule(L.LightningModule):
+    """Trains one stage's parameters; backbone and earlier stages are frozen."""
+
+    def __init__(self, tower: TokenTower, learner: PromptLearner, state: TrainingState) -> None:
+        super().__init__()
+        self.tower, self.learner, self.state = tower, learner, state
+        self.requires_grad_(False)
+        for parameter in learner.own_parameters():
+            parameter.requires_grad_(True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimiser = self.learner.recipe.make(self.learner.own_parameters())
+        if self.state.optimiser:
+            content = optimiser.state_dict()
+            optimiser.load_state_dict({**content, "state": self.state.optimiser})
+        return optimiser
+
+    def on_train_epoch_start(self) -> None:
+        for group in self.trainer.optimizers[0].param_groups:
+            # From the epoch alone, so that a resumed pass goes on exactly.
+            group["lr"] = self.learner.recipe.rate(self.state.num_epochs + self.current_epoch)
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        losses, penalty = self.learner.losses(self.tower, batch.images, batch.labels)
+        # Ranks' gradients are averaged: this makes them the gradient of the whole batch's mean.
+        own = losses.sum() * self.trainer.world_size / batch.size
+        loss = own + penalty
+        if not loss.isfinite():
+            raise self._not_finite()
+        several = self.trainer.world_size > 1
+        values = {"loss": loss.detach(), "penalty": penalty.detach()}
+        self.log_dict(values, prog_bar=True, on_step=False, on_epoch=True, batch_size=batch.size, sync_dist=several)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        # The last step's damage would show in the next epoch only.
+        if not all(parameter.isfinite().all() for parameter in self.learner.own_parameters()):
+            raise self._not_finite()
+
+    def _not_finite(self) -> UserError:
+        epoch = self.state.num_epochs + self.current_epoch
+        return UserError(
+            f"The loss of {self.learner.name} must be finite; in epoch {epoch + 1} of "
+            f"{self.learner.recipe.num_epochs} it is NaN or infinite. Lower recipe.learning_rate, or set "
+            "learn.precision=32-true and backbone.precision=fp32."
+        )
+
+
+class EpochKeeper(Callback):
+    """After each epoch: the state for a resumed run, a row of curves.csv, and the row for the dashboard.
+
+    Args:
+        state_path: of the state.
+        curves_path: of the CSV file.
+        curves: rows of earlier stages.
+        report: takes a row in the launching process; a spawned one has no dashboard.
+    """
+
+    def __init__(
+        self, state_path: Path, curves_path: Path, curves: list[Curve], report: Callable[[Curve], None] | None
+    ) -> None:
+        self.state_path, self.curves_path, self.curves, self.report = state_path, curves_path, curves, report
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "report": None}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not (isinstance(pl_module, PromptLearningModule) and trainer.is_global_zero):
+            return
+        before, learner = pl_module.state, pl_module.learner
+        epoch = before.num_epochs + pl_module.current_epoch
+        means = {name: float(trainer.callback_metrics[name]) for name in ("loss", "penalty")}
+        row: Curve = {"stage": learner.name, "epoch": epoch + 1, "learning_rate": learner.recipe.rate(epoch), **means}
+        self.curves.append(row)
+        optimiser = trainer.optimizers[0].state_dict()["state"]
+        parameters: list[Tensor] = list(learner.own_parameters())
+        own = [row for row in self.curves if row["stage"] == learner.name]
+        TrainingState(epoch + 1, parameters, optimiser, own).write(self.state_path)
+        write_curves(self.curves_path, self.curves)
+        if self.report is not None:
+            self.report(row)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How and where prompts are trained.
+
+    Attributes:
+        devices: a batch is dealt out over them.
+        precision: Lightning's: "32-true", or "16-mixed" or "bf16-mixed" for autocast on a GPU.
+        seed: of the order of the images.
+        states: folder of the states for a resumed run.
+        curves_path: of curves.csv.
+    """
+
+    devices: Devices
+    precision: str
+    seed: int
+    states: Path
+    curves_path: Path
+
+    def state(self, learner: PromptLearner) -> TrainingState:
+        """Where an interrupted run has left this stage."""
+        return TrainingState.read(self._path(learner))
+
+    def _path(self, learner: PromptLearner) -> Path:
+        return self.states / f"{learner.name}.safetensors"
+
+    def train(
+        self,
+        tower: TokenTower,
+        learner: PromptLearner,
+        images: LabelledEmbeddings,
+        curves: list[Curve],
+        log: Callable[[Curve], None],
+    ) -> None:
+        """Train one stage to its end, from where an interrupted run has left it.
+
+        Args:
+            tower: of the frozen backbone.
+            learner: built; its own parameters change in place.
+            images: few images of each class.
+            curves: rows of earlier stages; this one's are added.
+            log: takes each epoch's row, for a dashboard.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; the same call goes on after the last finished epoch.
+            UserError: the loss is not finite (the state is that of the last good epoch), or no such device.
+        """
+        state = self.state(learner)
+        state.restore(learner.own_parameters())
+        for row in state.curves:
+            curves.append(row)
+            log(row)
+        if state.num_epochs < learner.recipe.num_epochs:
+            keeper = EpochKeeper(self._path(learner), self.curves_path, curves, log)
+            try:
+                self._fit(PromptLearningModule(tower, learner, state), images, keeper)
+            finally:
+                # What counts is the last finished epoch: this one may have failed, or spawned processes trained copies.
+                state = self.state(learner)
+                state.restore(learner.own_parameters())
+            known = sum(row["stage"] == learner.name for row in curves)
+            for row in state.curves[known:]:  # spawned processes logged nothing
+                curves.append(row)
+                log(row)
+
+    def _fit(self, module: PromptLearningModule, images: LabelledEmbeddings, keeper: EpochKeeper) -> None:
+        recipe = module.learner.recipe
+        first = module.state.num_epochs
+        batches = EpochBatches(len(images), recipe.batch_size, self.seed, first)
+        sampler: Any = batches
+        loader = DataLoader(FewShotEmbeddings(images), batch_size=None, sampler=sampler)
+        try:
+            # The loader and Lightning draw from the global states.
+            with isolate_rng(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", EVALUATION_MODE)
+                self._trainer(keeper, recipe.num_epochs - first, recipe.batch_size).fit(module, loader)
+        except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
+            raise KeyboardInterrupt from stop
+        except Exception as error:
+            _, mark, message = str(error).rpartition(RAISED_ELSEWHERE)
+            if mark:  # a spawned process sends its error as the text of a traceback, the message last
+                raise UserError(message.strip()) from None
+            raise
+        finally:
+            module.requires_grad_(False)
+
+    def _trainer(self, keeper: EpochKeeper, num_epochs: int, batch_size: int) -> L.Trainer:
+        devices = self.devices
+        if devices.strategy == "ddp_spawn" and devices.num_nodes == 1:  # each rank needs an image of each batch
+            asked = devices.devices if isinstance(devices.devices, int) else -1
+            wanted = min(asked if asked > 0 else torch.cuda.device_count(), batch_size)
+            devices = replace(devices, devices=wanted, strategy="auto" if wanted == 1 else devices.strategy)
+        callbacks: list[Callback] = [keeper, SameThreads()]
+        if devices.progress_bar:
+            callbacks.append(RichProgressBar())
+        try:
+            return L.Trainer(
+                accelerator=devices.accelerator,
+                devices=devices.devices,
+                strategy=devices.strategy,
+                num_nodes=devices.num_nodes,
+                precision=self.precision,  # pyright: ignore[reportArgumentType]
+                max_epochs=num_epochs,
+                callbacks=callbacks,
+                enable_progress_bar=devices.progress_bar,
+                use_distributed_sampler=False,
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+            )
+        except (ValueError, RuntimeError, MisconfigurationException) as error:
+            raise UserError(
+                f"trainer.accelerator={devices.accelerator} with trainer.devices={devices.devices} and "
+                f"learn.precision={self.precision} cannot be used here: {error} Choose trainer=cpu, or as many devices "
+                "as there are."
+            ) from error

@@ -1,0 +1,240 @@
+"""What every prompt learner shares: the trained context, how it is optimised, and the contract."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from neglab.backbone.base import Backbone
+from neglab.context.prompts import ContextPrompts, TokenEncoder, check_length, context_prompts
+from neglab.types import UserError
+
+OPTIMISERS = ("sgd", "adam")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a learner's parameters are optimised: cosine decay over the epochs, after an optional warm-up.
+
+    Attributes:
+        optimiser: "sgd" or "adam".
+        learning_rate: of the first epoch after the warm-up.
+        momentum: of SGD; 0 for Adam.
+        weight_decay: of either.
+        num_epochs: passes over the images; 0 leaves the context as it begins.
+        batch_size: images per step, over all devices.
+        warmup_epochs: at a constant, low rate.
+        warmup_learning_rate: that rate.
+
+    Raises:
+        UserError: a value out of range.
+
+    Source: CoOp's official code at ff61507c with Dassl's ConstantWarmupScheduler around CosineAnnealingLR: epoch e of T
+        after w of warm-up runs at rate (1 + cos(pi (e - w) / T)) / 2, so the decay is cut short by the warm-up.
+    """
+
+    optimiser: str
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    num_epochs: int
+    batch_size: int
+    warmup_epochs: int
+    warmup_learning_rate: float
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise UserError(f"recipe.optimiser must be one of {', '.join(OPTIMISERS)}; got {self.optimiser!r}.")
+        if self.learning_rate <= 0 or self.warmup_learning_rate <= 0:
+            raise UserError(
+                "recipe.learning_rate and recipe.warmup_learning_rate must be positive; got "
+                f"{self.learning_rate} and {self.warmup_learning_rate}."
+            )
+        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise UserError(
+                "recipe.momentum must be in [0, 1) and recipe.weight_decay not negative; got "
+                f"{self.momentum} and {self.weight_decay}."
+            )
+        if self.num_epochs < 0 or self.warmup_epochs < 0 or self.batch_size < 1:
+            raise UserError(
+                "recipe.num_epochs and recipe.warmup_epochs must be at least 0 and recipe.batch_size at least 1; got "
+                f"{self.num_epochs}, {self.warmup_epochs} and {self.batch_size}."
+            )
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        if epoch < self.warmup_epochs:
+            return self.warmup_learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * (epoch - self.warmup_epochs) / self.num_epochs)) / 2
+
+    def make(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser over these parameters."""
+        if self.optimiser == "adam":
+            return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+class TrainedContext(nn.Module):
+    """The vectors that stand in a prompt before the class name: S sets of n, shared by all classes or one per class.
+
+    Args:
+        num_tokens: n, vectors of a context.
+        num_sets: S (K for negatives), contexts that each class has.
+        class_specific: each class has its own.
+        class_name: the class name follows the context; without it only the context tells classes apart.
+        initial_words: whose token embeddings the context begins with; None: normal draws.
+        initial_std: standard deviation of these draws.
+
+    Raises:
+        UserError: settings under which all prompts of a class, or all classes, would be one.
+    """
+
+    vectors: nn.Parameter
+
+    def __init__(
+        self,
+        num_tokens: int,
+        num_sets: int,
+        class_specific: bool,
+        class_name: bool,
+        initial_words: str | None,
+        initial_std: float,
+    ) -> None:
+        super().__init__()
+        if min(num_tokens, num_sets) < 1:
+            raise UserError(
+                f"context.num_tokens and context.num_sets must be at least 1; got {num_tokens} and {num_sets}."
+            )
+        if not class_specific and not class_name:
+            raise UserError(
+                "A context that all classes share must have the class name behind it, or all classes have one prompt; "
+                "got context.class_specific=false and context.class_name=false. Set one of them to true."
+            )
+        if initial_words is not None and num_sets > 1:
+            raise UserError(
+                f"Several contexts must not begin alike; got context.num_sets={num_sets} that all begin with "
+                f"{initial_words!r}. Set context.initial_words=null for random first values."
+            )
+        if initial_std < 0:
+            raise UserError(f"context.initial_std must not be negative; got {initial_std}.")
+        self.num_tokens, self.num_sets, self.class_name = num_tokens, num_sets, class_name
+        self.class_specific = class_specific
+        self.initial_words, self.initial_std = initial_words, initial_std
+        self.prompts: ContextPrompts | None = None
+
+    def build(self, backbone: Backbone, class_names: Sequence[str], generator: torch.Generator) -> None:
+        """Look up the classes' tokens and give the context its first values.
+
+        Raises:
+            UserError: the prompts do not fit the tower, or the words are not as many tokens as the context.
+        """
+        check_length(backbone, class_names, self.num_tokens, self.class_name)
+        device = next(backbone.parameters()).device
+        self.prompts = context_prompts(backbone, class_names, self.num_tokens, self.class_name, device)
+        width = self.prompts.prefix.shape[2]
+        shape = (self.num_sets, len(class_names) if self.class_specific else 1, self.num_tokens, width)
+        if self.initial_words is None:
+            first = torch.randn(shape, generator=generator) * self.initial_std
+        else:
+            ids, end = backbone.tokenize([self.initial_words])
+            if int(end) - 1 != self.num_tokens:
+                raise UserError(
+                    f"context.initial_words must have context.num_tokens={self.num_tokens} tokens; "
+                    f"{self.initial_words!r} has {int(end) - 1}. Change one of them."
+                )
+            first = backbone.embed_tokens(ids)[0, 1 : int(end)].detach().float().expand(shape)
+        self.vectors = nn.Parameter(first.clone())
+
+    @property
+    def built(self) -> ContextPrompts:
+        if self.prompts is None:
+            raise RuntimeError("build comes first")
+        return self.prompts
+
+    def forward(self, encode: TokenEncoder) -> Float[Tensor, "S C D"]:
+        """The embeddings of every class in every set, unit norm."""
+        prompts = self.built
+        return encode(*prompts(self.vectors)).unflatten(0, (self.num_sets, len(prompts)))
+
+
+class PromptLearner(nn.Module, ABC):
+    """Prompts of the ID classes that are trained on few ID images while both towers stay as they are.
+
+    Constructed with its settings alone; `build` looks up the classes and gives the parameters their first values.
+
+    Args:
+        context: the trained vectors.
+        recipe: how they are optimised.
+        temperature: tau, divides the cosine similarities in the loss.
+        double_softmax: the cross entropy takes softmax shares for logits, as LSN's official code.
+
+    Attributes:
+        name: of the learner, in checkpoints and curves.
+
+    Raises:
+        UserError: the temperature is not positive.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: float, double_softmax: bool) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise UserError(f"prompt_learner.temperature must be positive; got {temperature}.")
+        self.context, self.recipe = context, recipe
+        self.temperature, self.double_softmax = temperature, double_softmax
+
+    def stages(self) -> "Iterator[PromptLearner]":
+        """The learners that train one after the other; this one is the last."""
+        yield self
+
+    @property
+    def num_negative_sets(self) -> int:
+        """K, negative prompts per class."""
+        return 0
+
+    def build(self, backbone: Backbone, class_names: Sequence[str], generator: torch.Generator) -> None:
+        """Before anything else: tokens of the classes and first values of the parameters."""
+        self.context.build(backbone, class_names, generator)
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """What this stage trains."""
+        return list(self.parameters())
+
+    @abstractmethod
+    def losses(
+        self, encode: TokenEncoder, images: Float[Tensor, "B D"], labels: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
+        """Each image's loss, to be averaged, and a penalty that no image owns, to be added."""
+
+    @abstractmethod
+    def similarities(self, encode: TokenEncoder, images: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
+        """Cosines of images and positive prompts: what ID accuracy is counted on."""
+
+    @abstractmethod
+    def results(self, encode: TokenEncoder, images: Float[Tensor, "N D"]) -> dict[str, Tensor]:
+        """The checkpoint's tensors; `images` are those that it was trained on."""
+
+
+def cross_entropies(
+    logits: Float[Tensor, "B C"], labels: Int[Tensor, " B"], double_softmax: bool
+) -> Float[Tensor, " B"]:
+    """Each row's cross entropy; with `double_softmax` of the logits' softmax shares taken for logits.
+
+    Source: LSN (Nie et al., ICLR 2024), Eq. 3 and 4; official code at ebd97e22, main_feature_100_upload.py:285-308,
+        where the loss of shares lies between log(1 + (C - 1) / e) and log(C - 1 + e) whatever the logits.
+    """
+    return cross_entropy(logits.softmax(dim=1) if double_softmax else logits, labels, reduction="none")
+
+
+def ensemble(embeddings: Float[Tensor, "S C D"]) -> Float[Tensor, "C D"]:
+    """One unit-norm embedding per class: the mean over its sets."""
+    return embeddings[0] if len(embeddings) == 1 else normalize(embeddings.mean(dim=0), dim=1)
