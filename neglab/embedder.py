@@ -14,10 +14,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
-from neglab.data.base import ImageDataset, ImageList, UnreadableImageError, read_image
+from neglab.data.base import ImageDataset, ImageList, UnreadableImageError
 from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingModule, ImageJob, PartFolders, TextJob
 from neglab.modules.prediction import Devices
-from neglab.prompt.learned import LearnedPrompts
 from neglab.prompt.templates import PromptTemplates
 from neglab.store import Entry, Manifest, Store, merge_parts, read_parts
 from neglab.text_encoder import DirectTextEncoder
@@ -70,8 +69,7 @@ class _TextRequest(_Request):
         names: Sequence[str] | None = None,
     ) -> None:
         self.embedder, self.owner, self.num_names = embedder, owner, num_names
-        # With names, those that learned prompts know take their embeddings from there.
-        self.names, self.learned = names, embedder.prompts if isinstance(embedder.prompts, LearnedPrompts) else None
+        self.names = names  # of what is prompted; those that learned prompts know take their embeddings from there
         self.distinct = list(dict.fromkeys(texts))
         place = {text: i for i, text in enumerate(self.distinct)}
         self.positions = torch.tensor([place[text] for text in texts], dtype=torch.long)
@@ -83,8 +81,8 @@ class _TextRequest(_Request):
             "owner": owner.tolist(),
             "normalise_before_mean": embedder.prompts.normalise_before_mean,
         }
-        if self.names is not None and self.learned is not None:
-            identity["learned"] = [*self.learned.identity, list(self.names)]
+        if names is not None and embedder.prompts.identity:
+            identity["learned"] = [*embedder.prompts.identity, list(names)]
         self.entry = embedder.store.entry(identity, kind="text", num_texts=len(texts), num_labels=num_names)
 
     def job(self, name: str) -> TextJob:
@@ -95,9 +93,8 @@ class _TextRequest(_Request):
         if broken:
             raise _not_finite(len(broken), repr(self.distinct[broken[0]]))
         embeddings = self.embedder.prompts.average(raw[self.positions], self.owner, self.num_names)
-        if self.names is not None and self.learned is not None:
-            positions, known = self.learned.known(self.names, self.embedder)
-            embeddings[positions] = known
+        if self.names is not None:
+            embeddings = self.embedder.prompts.replace_known(self.names, embeddings, self.embedder)
         return embeddings, {}
 
 
@@ -106,26 +103,29 @@ class _ImageRequest(_Request):
 
     def __init__(self, embedder: "Embedder", images: ImageList) -> None:
         self.embedder, self.images = embedder, images
+        files = [source.origin for source in images.sources if source.origin is not None]
+        content = embedder.store.file_digests(files)
         identity = {
             "kind": "image",
             "backbone": embedder.backbone.fingerprint,
-            "files": embedder.store.file_digests(images.paths),
+            "images": [(content[source.origin] if source.origin else "", source.key) for source in images.sources],
+            "view": str(images.view),
         }
         self.entry = embedder.store.entry(identity, kind="image", num_images=len(images))
 
     def job(self, name: str) -> ImageJob:
         transform = self.embedder.backbone.image_transform()
-        return ImageJob(name, self.images.paths, transform, self.embedder.loading.image_batch_size)
+        return ImageJob(name, self.images, transform, self.embedder.loading.image_batch_size)
 
     def finish(self, raw: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "M D"], Manifest]:
-        unreadable, transform = {}, self.embedder.backbone.image_transform()
+        unreadable, job = {}, self.job("")
         for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
             try:
-                read_image(self.images.paths[i], transform)
+                job.read(i)
             except UnreadableImageError as error:
                 unreadable[str(i)] = str(error)
             else:
-                raise _not_finite(1, str(self.images.paths[i]))
+                raise _not_finite(1, str(self.images.sources[i]))
         return normalize(torch.nan_to_num(raw), dim=1), {"unreadable": unreadable}
 
 
@@ -153,8 +153,7 @@ class Embedder:
     def __init__(
         self, backbone: Backbone, prompts: PromptTemplates, store: Store, devices: Devices, loading: Loading
     ) -> None:
-        if isinstance(prompts, LearnedPrompts):
-            prompts.check_backbone(backbone.fingerprint)
+        prompts.check_backbone(backbone.fingerprint)
         self.backbone, self.prompts, self.store = backbone, prompts, store
         self.devices, self.loading = devices, loading
         self.num_encoded = 0
@@ -258,13 +257,13 @@ class Embedder:
     ) -> LabelledEmbeddings:
         unreadable: dict[str, Any] = manifest["unreadable"]
         if unreadable:
-            listed = "\n".join(f"  {images.paths[int(i)]}: {reason}" for i, reason in list(unreadable.items())[:20])
+            listed = "\n".join(f"  {images.sources[int(i)]}: {reason}" for i, reason in list(unreadable.items())[:20])
             message = f"{len(unreadable)} of {len(images)} images of {name} cannot be read:\n{listed}"
             if len(unreadable) > self.loading.max_unreadable:
                 raise UserError(f"{message}\nRepair or remove them, or allow so many with data.max_unreadable.")
             logger.warning("%s\nThey are skipped.", message)
         kept = torch.tensor([i for i in range(len(images)) if str(i) not in unreadable], dtype=torch.long)
-        paths = tuple(str(images.paths[i]) for i in kept.tolist())
+        paths = tuple(str(images.sources[i]) for i in kept.tolist())
         return LabelledEmbeddings(embeddings[kept], torch.tensor(images.labels)[kept], paths)
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,18 +166,25 @@ class Store:
                 held.enter_context(FileLock(locks / f"{folder.name}.lock"))
             yield
 
-    def file_digests(self, paths: Sequence[Path]) -> list[str]:
-        """Content digest of each file. A file is read again only when its size or modification time has changed."""
-        table_path = self._folder("digests") / f"{digest([str(path) for path in paths])}.json"
+    def file_digests(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """Content digest of each file. A file is read again only when its size or modification time has changed.
+
+        A file that cannot be read, such as a link to nowhere, has an empty digest: whoever opens it says what is wrong.
+        """
+        distinct = list(dict.fromkeys(paths))
+        table_path = self._folder("digests") / f"{digest([str(path) for path in distinct])}.json"
         known = _read_json(table_path)
-        result, fresh = [], {}
-        for path in paths:
-            status = path.stat()
-            stamp = f"{status.st_size}:{status.st_mtime_ns}"
-            row = known.get(str(path))
-            content = row[1] if row and row[0] == stamp else hashlib.sha256(path.read_bytes()).hexdigest()
-            fresh[str(path)] = [stamp, content]
-            result.append(content)
+        result, fresh = {}, {}
+        for path in distinct:
+            try:
+                status = path.stat()
+                stamp = f"{status.st_size}:{status.st_mtime_ns}"
+                row = known.get(str(path))
+                result[path] = row[1] if row and row[0] == stamp else _file_digest(path)
+            except OSError:
+                result[path] = ""
+            else:
+                fresh[str(path)] = [stamp, result[path]]
         if fresh != known:
             write_atomically(table_path, json.dumps(fresh, ensure_ascii=False).encode())
         return result
@@ -191,6 +198,11 @@ class Store:
                 "Set paths.store or NEGLAB_STORE to another place."
             ) from error
         return self.root / name
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -11,8 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "__init__"},
     {"types"},
-    {"store", "wordnet", "backbone", "chat", "inversion"},
-    {"context"},
+    {"store", "wordnet", "backbone", "inversion"},
+    {"context", "chat"},
     {
         "corpus",
         "prompt_learner",

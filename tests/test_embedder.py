@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import fakes
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.data.base import ImageDataset
 from neglab.data.image_folder import ImageFolder
+from neglab.data.view import RandomCrop
 from neglab.embedder import Embedder, Loading
 from neglab.modules.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
@@ -44,11 +48,12 @@ def test_embeddings_equal_a_plain_loop(make, pictures):
     from neglab.data.base import read_image
 
     with torch.inference_mode():
-        expected = torch.cat([backbone.encode_image(read_image(p, transform)[None]) for p in pictures.images().paths])
+        whole = [read_image(source, transform) for source in pictures.images().sources]
+        expected = torch.cat([backbone.encode_image(image[None]) for image in whole])
         texts = torch.cat([backbone.encode_text([name]) for name in WORDS.names])
     assert torch.allclose(images["set"].embeddings, normalize(expected, dim=1), atol=1e-6)
     assert torch.allclose(labels.embeddings, normalize(texts, dim=1), atol=1e-6)
-    assert images["set"].paths == tuple(map(str, pictures.images().paths))
+    assert images["set"].paths == tuple(map(str, pictures.images().sources))
 
 
 def test_nothing_is_encoded_twice(make, pictures):
@@ -75,6 +80,31 @@ def test_a_changed_image_is_encoded_again(make, pictures, tmp_path):
     embedder = make()
     embedder.embed({"set": pictures}, [])
     assert embedder.num_encoded == 10
+
+
+def test_a_view_has_its_own_place_in_the_store(make, pictures):
+    plain, _ = make().embed({"set": pictures}, [])
+    viewed = Viewed(pictures, RandomCrop(0))
+    first, _ = make().embed({"set": viewed}, [])
+    embedder = make(image_batch_size=3)
+    again, _ = embedder.embed({"set": viewed}, [])
+    other, _ = make().embed({"set": Viewed(pictures, RandomCrop(1))}, [])
+    assert embedder.num_encoded == 0 and torch.equal(first["set"].embeddings, again["set"].embeddings)
+    assert not torch.isclose(first["set"].embeddings, plain["set"].embeddings).all(dim=1).any()
+    assert not torch.isclose(first["set"].embeddings, other["set"].embeddings).all(dim=1).any()
+
+
+class Viewed(ImageDataset):
+    """Another set under a random view."""
+
+    def __init__(self, dataset, view):
+        self.dataset, self.view = dataset, view
+
+    def class_names(self):
+        return self.dataset.class_names()
+
+    def images(self):
+        return replace(self.dataset.images(), view=self.view)
 
 
 class Interrupted(RuntimeError):

@@ -73,11 +73,13 @@ def test_a_file_is_digested_again_only_when_it_changed(tmp_path, monkeypatch):
     store, file = Store(tmp_path / "store"), tmp_path / "image"
     file.write_bytes(b"one")
     first = store.file_digests([file])
-    monkeypatch.setattr(store_module.Path, "read_bytes", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(store_module, "_file_digest", lambda _: pytest.fail("read again"))
     assert store.file_digests([file]) == first
     monkeypatch.undo()
     file.write_bytes(b"other")
     assert store.file_digests([file]) != first
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert store.file_digests([tmp_path / "link", file, file]) == {tmp_path / "link": "", **store.file_digests([file])}
 
 
 def test_two_holders_of_one_entry_take_turns(tmp_path):

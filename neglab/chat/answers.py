@@ -6,7 +6,6 @@ writing, is skipped with a warning and costs only its own question.
 """
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from neglab.chat.base import Chat
+from neglab.store import digest
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -64,9 +64,8 @@ class AnswerStore:
     """
 
     def __init__(self, root: str | Path, identity: Mapping[str, Any]) -> None:
-        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         folder = Path(root).expanduser() / "answers"
-        self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.jsonl"
+        self.path = folder / f"{digest(identity)}.jsonl"
         self.answers: dict[str, str] = {}
         self._notes = {"model": identity["model"], "revision": identity["revision"]}
         self._offset = 0

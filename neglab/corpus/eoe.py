@@ -1,13 +1,12 @@
 """Outlier classes that a language model imagines from the ID class names alone."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from neglab.chat.base import Chat, Message
 from neglab.corpus.base import Corpus
-from neglab.store import write_atomically
+from neglab.store import digest, write_atomically
 from neglab.types import UserError, Words
 
 KINDS = ("far", "near", "fine_grained")
@@ -141,8 +140,7 @@ class EOECorpus(Corpus):
         return [json.loads(path.read_text())["reply"] for path in paths]
 
     def _path(self, conversation: Sequence[Message]) -> Path:
-        identity = [self.chat.identity, self.max_new_tokens, list(conversation)]
-        key = hashlib.sha256(json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        key = digest([self.chat.identity, self.max_new_tokens, list(conversation)])
         return self.folder / f"conversation-{key}.json"
 
 

@@ -1,11 +1,15 @@
 """Few images of each ID class, for the methods that learn the classes from images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from neglab.data.base import ImageDataset, ImageList
+from neglab.data.view import RandomCrop
 from neglab.types import LabelledEmbeddings, UserError, Words, generator
+
+VIEWS = ("plain", "random_crop")
 
 
 class FewShot(ImageDataset):
@@ -14,16 +18,19 @@ class FewShot(ImageDataset):
     Args:
         dataset: the labelled images to draw from; they must not be the test images.
         num_per_class: N, images per class; a class with fewer gives all it has.
-        seed: of the draw.
+        seed: of the draw, and of the views.
+        view: "plain": the images as they are; "random_crop": a random part of each, as in InterNeg's official code.
 
     Raises:
-        UserError: `num_per_class` is below 1.
+        UserError: `num_per_class` is below 1, or the view unknown.
     """
 
-    def __init__(self, dataset: ImageDataset, num_per_class: int, seed: int) -> None:
+    def __init__(self, dataset: ImageDataset, num_per_class: int, seed: int, view: str) -> None:
+        if view not in VIEWS:
+            raise UserError(f"id_images.view must be one of {', '.join(VIEWS)}; got {view!r}.")
         if num_per_class < 1:
             raise UserError(f"id_images.num_per_class must be at least 1; got {num_per_class}.")
-        self.dataset, self.num_per_class, self.seed = dataset, num_per_class, seed
+        self.dataset, self.num_per_class, self.seed, self.view = dataset, num_per_class, seed, view
 
     def class_names(self) -> Words:
         return self.dataset.class_names()
@@ -35,7 +42,8 @@ class FewShot(ImageDataset):
         for label in range(len(self.class_names())):
             members = (labels == label).nonzero().flatten()
             kept += members[torch.randperm(len(members), generator=draw)[: self.num_per_class]].sort().values.tolist()
-        return ImageList(tuple(images.paths[i] for i in kept), tuple(images.labels[i] for i in kept))
+        view = RandomCrop(self.seed) if self.view == "random_crop" else None
+        return replace(images.take(kept), view=view)
 
 
 def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequence[str]) -> LabelledEmbeddings:

@@ -55,7 +55,7 @@ class ImageFolder(ImageDataset):
             paths = _images_below(_existing(self.root))
             if not paths:
                 raise UserError(f"No image found below {self.root}. Known endings: {', '.join(sorted(EXTENSIONS))}.")
-            return ImageList(tuple(paths), (-1,) * len(paths))
+            return ImageList.of_files(paths, [-1] * len(paths))
         paths, labels = [], []
         for label, folder in enumerate(self._class_folders()):
             found = _images_below(folder)
@@ -66,7 +66,7 @@ class ImageFolder(ImageDataset):
                 )
             paths += found
             labels += [label] * len(found)
-        return ImageList(tuple(paths), tuple(labels))
+        return ImageList.of_files(paths, labels)
 
     def _class_folders(self) -> list[Path]:
         folders = sorted(path for path in _existing(self.root).iterdir() if path.is_dir())

@@ -3,17 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
 import torch
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from neglab.backbone.base import Backbone, ImageTransform
-from neglab.data.base import UnreadableImageError, read_image
+from neglab.data.base import ImageList, UnreadableImageError, read_image
 from neglab.modules.prediction import Rows
 from neglab.store import write_part
 
@@ -59,24 +61,40 @@ class EmbeddingJob(ABC):
 
 @dataclass(frozen=True)
 class ImageJob(EmbeddingJob):
-    """Images on disk."""
+    """The images of a set."""
 
     name: str
-    paths: Sequence[Path]
+    images: ImageList
     transform: ImageTransform
     batch_size: int
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
     def batches(self) -> list[Int[Tensor, " _"]]:
-        return list(torch.arange(len(self.paths)).split(self.batch_size))
+        return list(torch.arange(len(self)).split(self.batch_size))
+
+    def read(self, position: int) -> Float[Tensor, "3 H W"]:
+        """One image as the tower takes it.
+
+        Raises:
+            UnreadableImageError: it is no whole picture.
+        """
+        source, view = self.images.sources[position], self.images.view
+        if view is None:
+            return read_image(source, self.transform)
+        return read_image(source, lambda image: self.transform(view(image, position, self._size)))
+
+    @cached_property
+    def _size(self) -> int:
+        """Height and width of what the transform makes."""
+        return self.transform(Image.new("RGB", (8, 8))).shape[-1]
 
     def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
         images, readable = [], []
         for i in index.tolist():
             try:
-                images.append(read_image(self.paths[i], self.transform))
+                images.append(self.read(i))
                 readable.append(True)
             except UnreadableImageError:
                 readable.append(False)

@@ -4,6 +4,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -160,22 +161,13 @@ class Devices:
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
         )
-        trainer = self._for(len(loader))._trainer(PartWriter(sink))
-        try:
-            # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling
-            # one for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
-            with torch.random.fork_rng(devices=[]):
-                trainer.predict(module, loader, return_predictions=False)
-        except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
-            raise KeyboardInterrupt from stop
-        except Exception as error:
-            # A loader's worker and a spawned process send their error as the text of a traceback, its message last.
-            _, mark, message = str(error).rpartition(RAISED_ELSEWHERE)
-            if mark:
-                raise UserError(message.strip()) from None
-            raise
+        trainer = self.at_most(len(loader)).trainer([PartWriter(sink)], leave_bar=True)
+        # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling one
+        # for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
+        with users_mistakes(), torch.random.fork_rng(devices=[]):
+            trainer.predict(module, loader, return_predictions=False)
 
-    def _for(self, num_batches: int) -> "Devices":
+    def at_most(self, num_batches: int) -> "Devices":
         """These devices, or as many of them as there are batches: Lightning takes no rank without one."""
         if self.strategy != "ddp_spawn" or self.num_nodes > 1:
             return self
@@ -184,25 +176,54 @@ class Devices:
             return self
         return replace(self, devices=num_batches, strategy="auto" if num_batches == 1 else self.strategy)
 
-    def _trainer(self, writer: PartWriter) -> L.Trainer:
-        callbacks: list[Callback] = [writer, SameThreads()]
-        if self.progress_bar:
-            callbacks.append(RichProgressBar(leave=True))
+    def trainer(
+        self, callbacks: Sequence[Callback], leave_bar: bool, precision: str | None = None, **options: Any
+    ) -> L.Trainer:
+        """A Trainer on these devices that keeps to itself: no logger, no checkpoints, no sampler of its own.
+
+        Args:
+            callbacks: beside the progress bar and the thread count.
+            leave_bar: a finished progress bar stays on the screen; of training there would be one per epoch.
+            precision: of training; None: as the module has it.
+            options: more of the Trainer's.
+
+        Raises:
+            UserError: the accelerator or the number of devices asked for is not there.
+        """
+        bar: list[Callback] = [RichProgressBar(leave=leave_bar)] if self.progress_bar else []
         try:
             return L.Trainer(
                 accelerator=self.accelerator,
                 devices=self.devices,
                 strategy=self.strategy,
                 num_nodes=self.num_nodes,
-                callbacks=callbacks,
+                callbacks=[*callbacks, SameThreads(), *bar],
                 enable_progress_bar=self.progress_bar,
                 use_distributed_sampler=False,
                 logger=False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
+                precision=precision,  # pyright: ignore[reportArgumentType]
+                **options,
             )
         except (ValueError, RuntimeError, MisconfigurationException) as error:
+            chosen = f" and learn.precision={precision}" if precision else ""
             raise UserError(
-                f"trainer.accelerator={self.accelerator} with trainer.devices={self.devices} cannot be used here: "
-                f"{error} Choose trainer=cpu, or as many devices as there are."
+                f"trainer.accelerator={self.accelerator} with trainer.devices={self.devices}{chosen} cannot be used "
+                f"here: {error} Choose trainer=cpu, or as many devices as there are."
             ) from error
+
+
+@contextmanager
+def users_mistakes() -> Iterator[None]:
+    """Around a pass: Ctrl-C is one again, and a UserError from a worker or a spawned process is one too."""
+    try:
+        yield
+    except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
+        raise KeyboardInterrupt from stop
+    except Exception as error:
+        # A loader's worker and a spawned process send their error as the text of a traceback, its message last.
+        _, mark, message = str(error).rpartition(RAISED_ELSEWHERE)
+        if mark:
+            raise UserError(message.strip()) from None
+        raise

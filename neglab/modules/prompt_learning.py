@@ -2,21 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
 from jaxtyping import Float, Int
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neglab.context.prompts import TokenTower
-from neglab.modules.prediction import RAISED_ELSEWHERE, Devices, SameThreads
+from neglab.modules.prediction import Devices, users_mistakes
 from neglab.modules.training_state import Curve, TrainingState, write_curves
 from neglab.prompt_learner.base import PromptLearner
 from neglab.store import digest
@@ -231,48 +230,14 @@ class Training:
         batches = EpochBatches(len(images), recipe.batch_size, self.seed, first)
         sampler: Any = batches
         loader = DataLoader(FewShotEmbeddings(images), batch_size=None, sampler=sampler)
+        # Each rank needs an image of each batch.
+        trainer = self.devices.at_most(recipe.batch_size).trainer(
+            [keeper], leave_bar=False, precision=self.precision, max_epochs=recipe.num_epochs - first
+        )
         try:
             # The loader and Lightning draw from the global states.
-            with isolate_rng(), warnings.catch_warnings():
+            with users_mistakes(), isolate_rng(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", EVALUATION_MODE)
-                self._trainer(keeper, recipe.num_epochs - first, recipe.batch_size).fit(module, loader)
-        except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
-            raise KeyboardInterrupt from stop
-        except Exception as error:
-            _, mark, message = str(error).rpartition(RAISED_ELSEWHERE)
-            if mark:  # a spawned process sends its error as the text of a traceback, the message last
-                raise UserError(message.strip()) from None
-            raise
+                trainer.fit(module, loader)
         finally:
             module.requires_grad_(False)
-
-    def _trainer(self, keeper: EpochKeeper, num_epochs: int, batch_size: int) -> L.Trainer:
-        devices = self.devices
-        if devices.strategy == "ddp_spawn" and devices.num_nodes == 1:  # each rank needs an image of each batch
-            asked = devices.devices if isinstance(devices.devices, int) else -1
-            wanted = min(asked if asked > 0 else torch.cuda.device_count(), batch_size)
-            devices = replace(devices, devices=wanted, strategy="auto" if wanted == 1 else devices.strategy)
-        callbacks: list[Callback] = [keeper, SameThreads()]
-        if devices.progress_bar:
-            callbacks.append(RichProgressBar())
-        try:
-            return L.Trainer(
-                accelerator=devices.accelerator,
-                devices=devices.devices,
-                strategy=devices.strategy,
-                num_nodes=devices.num_nodes,
-                precision=self.precision,  # pyright: ignore[reportArgumentType]
-                max_epochs=num_epochs,
-                callbacks=callbacks,
-                enable_progress_bar=devices.progress_bar,
-                use_distributed_sampler=False,
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-            )
-        except (ValueError, RuntimeError, MisconfigurationException) as error:
-            raise UserError(
-                f"trainer.accelerator={devices.accelerator} with trainer.devices={devices.devices} and "
-                f"learn.precision={self.precision} cannot be used here: {error} Choose trainer=cpu, or as many devices "
-                "as there are."
-            ) from error

@@ -60,6 +60,13 @@ class LearnedPrompts(PromptTemplates):
         """Raise a UserError where the prompts were learned on another backbone."""
         self.checkpoint.check_backbone(fingerprint)
 
+    def replace_known(
+        self, names: Sequence[str], embeddings: Float[Tensor, "N D"], encoder: TextEncoder
+    ) -> Float[Tensor, "N D"]:
+        positions, known = self.known(names, encoder)
+        embeddings[positions] = known
+        return embeddings
+
     def known(self, names: Sequence[str], encoder: TextEncoder) -> tuple[Int[Tensor, " K"], Float[Tensor, "K D"]]:
         """The positions of the names whose embeddings do not come from templates, and these embeddings.
 

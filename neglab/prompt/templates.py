@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from neglab.types import PartOfSpeech, UserError
+from neglab.types import PartOfSpeech, TextEncoder, UserError
 
 SLOT = "{}"
 
@@ -36,6 +36,21 @@ class PromptTemplates:
                 )
         self.templates: dict[PartOfSpeech, tuple[str, ...]] = {"noun": tuple(noun), "adjective": tuple(adjective)}
         self.normalise_before_mean = normalise_before_mean
+
+    @property
+    def identity(self) -> list[str]:
+        """What decides embeddings beside the templates, for the store: nothing here."""
+        return []
+
+    def check_backbone(self, fingerprint: str) -> None:
+        """Raise a UserError where these prompts do not fit the backbone; templates fit any."""
+        return
+
+    def replace_known(
+        self, names: Sequence[str], embeddings: Float[Tensor, "N D"], encoder: TextEncoder
+    ) -> Float[Tensor, "N D"]:
+        """The embeddings, with those in place that do not come from templates: none here."""
+        return embeddings
 
     def expand(
         self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]

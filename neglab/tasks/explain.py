@@ -21,7 +21,8 @@ SIZES = (1, 2, 5)  # of the theory's curve, times powers of ten
 def run(config: DictConfig) -> float:
     """Explain a method on a benchmark; returns the share of ID images where one negative label wins."""
     console, folder, options = Console(), Path(config.paths.output), config.explain
-    title = f"{describe(config)['method']} {describe(config)['overrides']}".strip()
+    description = describe(config)
+    title = f"{description['method']} {description['overrides']}".strip()
     material = gather(build(config))
     bank = material.bank
     if not len(bank.negatives):

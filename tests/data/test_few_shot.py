@@ -6,6 +6,7 @@ import torch
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.few_shot import FewShot, for_classes
+from neglab.data.view import RandomCrop
 from neglab.types import LabelledEmbeddings, UserError, Words
 
 
@@ -16,17 +17,17 @@ class Given(ImageDataset):
         return Words.nouns(("a", "b"))
 
     def images(self):
-        return ImageList(tuple(Path(f"{i}.png") for i in range(23)), (0,) * 20 + (1,) * 3)
+        return ImageList.of_files([Path(f"{i}.png") for i in range(23)], [0] * 20 + [1] * 3)
 
 
 def test_so_many_per_class_without_repetition():
-    images = FewShot(Given(), 16, seed=0).images()
+    images = FewShot(Given(), 16, 0, "plain").images()
     assert images.labels == (0,) * 16 + (1,) * 3
-    assert len(set(images.paths)) == 19
+    assert len(set(images.sources)) == 19
 
 
 def test_the_seed_draws():
-    first, again, other = (FewShot(Given(), 5, seed).images().paths for seed in (0, 0, 1))
+    first, again, other = (FewShot(Given(), 5, seed, "plain").images().sources for seed in (0, 0, 1))
     assert first == again != other
 
 
@@ -46,4 +47,14 @@ def test_a_class_without_images_is_named():
 
 def test_none_per_class_is_a_mistake():
     with pytest.raises(UserError, match="num_per_class"):
-        FewShot(Given(), 0, seed=0)
+        FewShot(Given(), 0, 0, "plain")
+
+
+def test_an_unknown_view_is_a_mistake():
+    with pytest.raises(UserError, match="plain, random_crop; got 'flipped'"):
+        FewShot(Given(), 5, 0, "flipped")
+
+
+def test_views_follow_the_seed():
+    assert FewShot(Given(), 5, 0, "plain").images().view is None
+    assert FewShot(Given(), 5, 7, "random_crop").images().view == RandomCrop(7)

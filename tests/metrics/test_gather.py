@@ -24,6 +24,9 @@ alone = whole.compute()
 assert gathered.keys() == alone.keys() and len(alone) == 5
 assert all(torch.equal(gathered[name], alone[name]) for name in alone), (gathered, alone)
 assert float(accuracy.compute()) == 0.5
+# A rank that leaves while gloo's threads run aborts now and then.
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
@@ -34,6 +37,5 @@ def test_two_uneven_ranks_equal_one(tmp_path):
         subprocess.Popen([*command, str(rank), str(tmp_path / "meeting")], stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    for process in ranks:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    errors = [process.communicate(timeout=120)[1] for process in ranks]
+    assert all(process.returncode == 0 for process in ranks), errors
