@@ -25,7 +25,8 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The command, and the arguments as Hydra takes them.
 
     Hydra knows no command words and refuses numbers as options of a group: the first word that names a command is
-    taken out, and `seed=3`, `seed=0,1,2`, `seed=range(0,10)` become `seed.value=...`.
+    taken out, and `seed=3`, `seed=0,1,2`, `seed=range(0,10)` become `seed.value=...`. A flag between overrides, which
+    Hydra's parser refuses, goes first.
     """
     command, rest = DEFAULT_COMMAND, []
     word_may_come = True
@@ -40,7 +41,10 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
         name, _, value = argument.partition("=")
         if name == "seed" and value and not (configs_folder() / "seed" / f"{value}.yaml").is_file():
             argument = f"seed.value={value}"
-        rest.append(argument)
+        if argument in MULTIRUN_FLAGS:
+            rest.insert(0, argument)
+        else:
+            rest.append(argument)
     return command, rest
 
 

@@ -1,11 +1,18 @@
-"""Finds the YAML configs and composes them, with or without a command line. Imports no torch."""
+"""Finds the YAML configs, composes them and builds what they describe. Imports no torch before it builds."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from neglab.errors import UserError
+
+if TYPE_CHECKING:
+    from neglab.pipeline import Parts
 
 PACKAGE = Path(__file__).parent
 
@@ -40,3 +47,29 @@ def compose(overrides: Sequence[str] = (), command: str = "evaluate", output: st
         config["paths"]["output"] = str(output)
         del config["hydra"]
     return config
+
+
+def build(config: DictConfig) -> "Parts":
+    """The objects of a config's groups."""
+    from neglab.pipeline import Parts
+    from neglab.store import Store
+
+    if not isinstance(config.seed.value, int):
+        raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
+    if not config.ood_datasets:
+        raise UserError("At least one OOD set is needed; got none. Choose one with ood_datasets=, such as emoji.")
+    return Parts(
+        backbone=instantiate(config.backbone),
+        id_dataset=instantiate(config.id_dataset),
+        id_images=instantiate(config.id_images),
+        ood_datasets={str(name): instantiate(dataset) for name, dataset in config.ood_datasets.items()},
+        corpus=instantiate(config.corpus),
+        prompts=instantiate(config.prompt),
+        selector=instantiate(config.negative_selector),
+        label_filter=instantiate(config.llm_filter),
+        score=instantiate(config.score),
+        stream=instantiate(config.stream),
+        loading=instantiate(config.data),
+        devices=instantiate(config.trainer),
+        store=Store(config.paths.store),
+    )

@@ -28,7 +28,9 @@ LEVELS = [
     },
     {"modules", "text_encoder"},
     {"embedder"},
-    {"compose", "detector"},
+    {"pipeline"},
+    {"compose"},
+    {"detector"},
     {"tasks", "help"},
     {"cli"},
 ]

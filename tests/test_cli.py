@@ -15,6 +15,7 @@ from neglab.cli import rewrite
     [
         (["seed=3"], "evaluate", ["seed.value=3"]),
         (["-m", "seed=0,1,2", "method=mcm"], "evaluate", ["-m", "seed.value=0,1,2", "method=mcm"]),
+        (["method=mcm", "-m", "seed=0,1"], "evaluate", ["-m", "method=mcm", "seed.value=0,1"]),
         (["seed=range(0,10)"], "evaluate", ["seed.value=range(0,10)"]),
         (["seed=-7"], "evaluate", ["seed.value=-7"]),
         (["seed=fixed"], "evaluate", ["seed=fixed"]),

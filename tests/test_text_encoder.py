@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from neglab.compose import compose
+from neglab.compose import build, compose
 from neglab.embedder import Embedder
-from neglab.tasks.evaluate import build
 from neglab.types import UserError
 
 NAMES = ["cat and grass", "dog and a very long and leafy tree", "cat and grass", "owl and sky"]

@@ -241,7 +241,7 @@ def conclude(judgements: Sequence[Judgement], kept: Sequence[Judgement]) -> Filt
     if not kept:
         raise UserError(
             f"A label filter must leave at least one negative label; it dropped all {len(judgements)}. Choose another "
-            "llm_filter, or select more labels, such as with negative_selector.fraction."
+            "llm_filter, or select more labels (negative_selector.fraction or num_labels)."
         )
     return FilterResult(
         torch.tensor([judgement.position for judgement in kept]),

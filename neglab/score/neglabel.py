@@ -54,7 +54,7 @@ class NegLabelScore(BankScore[GroupedBank]):
         if count < self.num_groups:
             raise UserError(
                 f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or raise negative_selector.fraction."
+                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
             )
         kept = count - count % self.num_groups
         order = torch.randperm(kept, generator=generator(self.group_seed))

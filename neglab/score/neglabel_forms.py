@@ -122,7 +122,7 @@ class NegLabelFormScore(BankScore[DealtBank]):
         if count < self.num_groups:
             raise UserError(
                 f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or raise negative_selector.fraction."
+                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
             )
         size = count // self.num_groups
         order = torch.randperm(size * self.num_groups, generator=generator(self.group_seed))

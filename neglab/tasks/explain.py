@@ -8,9 +8,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from neglab.compose import build
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
+from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
-from neglab.tasks.evaluate import ID, Material, build, describe, gather
+from neglab.tasks.evaluate import describe
 from neglab.tasks.results import write_csv
 from neglab.types import TextBank, UserError
 

@@ -9,11 +9,11 @@ from reference import interneg as reference
 from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
-from neglab.compose import compose, configs_folder
+from neglab.compose import build, compose, configs_folder
+from neglab.pipeline import evaluate
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.interneg import InterNegScore
 from neglab.score.neglabel import NegLabelScore
-from neglab.tasks.evaluate import build, evaluate
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, TextBank, UserError
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglab.compose import compose
+from neglab.compose import build, compose
 from neglab.llm_filter.base import LabelFilter
-from neglab.tasks.evaluate import build, evaluate, run
+from neglab.pipeline import evaluate
+from neglab.tasks.evaluate import run
 from neglab.types import FilterResult, UserError
 
 
