@@ -1,11 +1,21 @@
-"""The contract of a corpus: the words among which negative labels are looked for."""
+"""The contract of a corpus: the words among which negative labels are looked for; and what the corpora share."""
 
+import gzip
+import logging
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from heapq import heappush, heapreplace
+from pathlib import Path
+from typing import TypeVar
 
-from neglab.types import PartOfSpeech, Words
+from neglab.types import PartOfSpeech, UserError, Words
 
 Word = tuple[str, PartOfSpeech, str | None]
+Item = TypeVar("Item")
+
+logger = logging.getLogger(__name__)
 
 
 class Corpus(ABC):
@@ -30,3 +40,80 @@ def first_occurrences(words: Iterable[Word]) -> Words:
         distinct.setdefault(word[0], word)
     names, parts_of_speech, synsets = zip(*distinct.values(), strict=True) if distinct else ((), (), ())
     return Words(names, parts_of_speech, synsets)
+
+
+def sample(words: Iterable[Word], num_words: int | None, seed: int) -> Words:
+    """Distinct names drawn without replacement, in the order of their first occurrence.
+
+    The names with the lowest keyed hash are drawn: one pass, no more memory than the sample needs, and neither the
+    order of the words nor a repeated one changes the draw. A smaller sample is a part of a larger one.
+
+    Args:
+        num_words: names to draw; all, with a warning, where there are fewer. None: all.
+        seed: the hash's key.
+    """
+    if num_words is None:
+        return first_occurrences(words)
+    key = str(seed).encode()
+    drawn: dict[str, Word] = {}
+    highest_first: list[tuple[int, str]] = []  # the negated hash of each drawn name, a heap
+    for word in words:
+        name = word[0]
+        entry = (-int.from_bytes(blake2b(name.encode(), digest_size=8, key=key).digest()), name)
+        if name in drawn or (len(drawn) == num_words and entry <= highest_first[0]):
+            continue
+        if len(drawn) < num_words:
+            heappush(highest_first, entry)
+        else:
+            del drawn[heapreplace(highest_first, entry)[1]]
+        drawn[name] = word
+    if len(drawn) < num_words:
+        logger.warning("corpus.num_words asks for %d words; there are %d, and all are taken", num_words, len(drawn))
+    return first_occurrences(drawn.values())
+
+
+def check_num_words(num_words: int | None) -> None:
+    """A sample holds at least one word.
+
+    Raises:
+        UserError: it would not.
+    """
+    if num_words is not None and num_words < 1:
+        raise UserError(f"corpus.num_words must be at least 1, or null for all words; got {num_words}.")
+
+
+def counted(items: Iterable[Item], expected: int | None, source: object) -> Iterator[Item]:
+    """Hands the items on, and checks their number at the end."""
+    count = 0
+    for item in items:
+        count += 1
+        yield item
+    check_count(count, expected, source)
+
+
+def check_count(count: int, expected: int | None, source: object) -> None:
+    """Warns where a source does not hold what is expected. None: it is not checked."""
+    if expected is not None and count != expected:
+        logger.warning("%s holds %d words; corpus.expected_count is %d", source, count, expected)
+
+
+def lines_of(path: Path, what: str) -> Iterator[str]:
+    """The lines of a UTF-8 text file, one at a time, without line ends and byte order mark; `.gz` is read as it is.
+
+    Args:
+        what: what the file should be, for the message where there is none.
+
+    Raises:
+        UserError: no such file, or one that is not UTF-8 or cannot be read whole.
+    """
+    if not path.is_file():
+        raise UserError(f"corpus.path must be {what}; got {path}, which is none.")
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file):
+                yield line.decode("utf-8" if number else "utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be UTF-8 text; line {number + 1} is not. Save it as UTF-8.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} must be a readable, whole file; {error}. Fetch it again.") from error

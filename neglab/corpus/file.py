@@ -2,11 +2,11 @@
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from neglab.corpus.base import Corpus, Word, first_occurrences
+from neglab.corpus.base import Corpus, Word, first_occurrences, lines_of
 from neglab.types import PartOfSpeech, UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,8 @@ class FileCorpus(Corpus):
         self.path = Path(path).expanduser()
 
     def words(self, id_names: Sequence[str]) -> Words:
-        if not self.path.is_file():
-            raise UserError(f"corpus.path must be a file of labels; got {self.path}, which is none.")
-        try:
-            content = self.path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path} must be UTF-8 text; byte {error.start} is not. Save it as UTF-8.") from error
-        rows = self._csv_rows(content) if self.path.suffix.lower() == ".csv" else _plain_rows(content)
+        lines = lines_of(self.path, "a file of labels")
+        rows = self._csv_rows(lines) if self.path.suffix.lower() == ".csv" else _plain_rows(lines)
         words = first_occurrences(rows)
         if not len(words):
             raise UserError(f"{self.path} must hold at least one label; it holds none.")
@@ -41,8 +36,8 @@ class FileCorpus(Corpus):
             logger.warning("%d labels stand more than once in %s and count once", len(rows) - len(words), self.path)
         return words
 
-    def _csv_rows(self, content: str) -> list[Word]:
-        reader = csv.DictReader(content.splitlines())
+    def _csv_rows(self, lines: Iterator[str]) -> list[Word]:
+        reader = csv.DictReader(lines)
         if "label" not in (reader.fieldnames or ()):
             raise UserError(f"{self.path} must have a column `label`; its header is {reader.fieldnames}.")
         rows: list[Word] = []
@@ -58,5 +53,5 @@ class FileCorpus(Corpus):
         return rows
 
 
-def _plain_rows(content: str) -> list[Word]:
-    return [(line.strip(), "noun", None) for line in content.splitlines() if line.strip()]
+def _plain_rows(lines: Iterator[str]) -> list[Word]:
+    return [(line.strip(), "noun", None) for line in lines if line.strip()]

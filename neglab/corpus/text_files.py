@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from neglab.corpus.base import Corpus, Word, first_occurrences
+from neglab.corpus.base import Corpus, Word, first_occurrences, lines_of
 from neglab.corpus.wordnet import FILE_ORDERS
 from neglab.types import PartOfSpeech, UserError, Words
 
@@ -60,9 +60,5 @@ class TextFilesCorpus(Corpus):
 
 
 def _read(file: Path) -> Iterator[Word]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} must be UTF-8 text; byte {error.start} is not. Save it as UTF-8.") from error
     kind = KINDS[file.stem.split(".")[0]]
-    return ((line.strip(), kind, None) for line in lines if line.strip())
+    return ((line.strip(), kind, None) for line in lines_of(file, "a folder of word lists") if line.strip())
