@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from neglab.compose import configs_folder, register_resolvers
+from neglab.compose import configs_folder, long_form, register_resolvers
 from neglab.help import general_help, version
 
 DEFAULT_COMMAND = "evaluate"
@@ -38,9 +38,7 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
             word_may_come = False
         elif word_may_come and argument[:1].isalpha() and rest[-1:] != ["--cfg"]:
             stop(f"`{argument}` is no command; there is {', '.join(commands())}. Overrides have the form key=value.", 2)
-        name, _, value = argument.partition("=")
-        if name == "seed" and value and not (configs_folder() / "seed" / f"{value}.yaml").is_file():
-            argument = f"seed.value={value}"
+        argument = long_form(argument, command)
         if argument in MULTIRUN_FLAGS:
             rest.insert(0, argument)
         else:

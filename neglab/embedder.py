@@ -35,6 +35,7 @@ class Loading:
         num_workers: processes that read and decode, per device.
         max_unreadable: so many unreadable images per set are skipped; one more stops the run.
         score_batch_size: stored embeddings per scoring step.
+        download: public sets that torchvision can fetch are fetched where they are missing.
     """
 
     image_batch_size: int
@@ -42,6 +43,7 @@ class Loading:
     num_workers: int
     max_unreadable: int
     score_batch_size: int
+    download: bool = False
 
 
 class _Request(ABC):

@@ -1,8 +1,11 @@
 """What `neglab --help` prints: readable without knowing Hydra, and without importing torch."""
 
+from textwrap import fill
+
 from neglab import __version__
 from neglab.compose import configs_folder
 
+WIDTH = 120
 ROOT_SETTINGS = ("hydra", "paths", "debug")
 
 
@@ -22,6 +25,10 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
+def _wrapped(name: str, options: list[str]) -> str:
+    return fill(", ".join(options), WIDTH, initial_indent=f"  {name:18} ", subsequent_indent=" " * 21)
+
+
 def general_help(commands: list[str]) -> str:
     """The help page."""
     about = {name: first_comment((configs_folder() / f"{name}.yaml").read_text()) for name in commands}
@@ -35,13 +42,15 @@ def general_help(commands: list[str]) -> str:
         *(f"  {name:16} {text}{'  (default)' if name == 'evaluate' else ''}" for name, text in about.items()),
         "",
         "groups and their options",
-        *(f"  {name:18} {', '.join(options)}" for name, options in groups().items()),
+        *(_wrapped(name, options) for name, options in groups().items()),
         "",
         "examples",
         "  neglab method=neglabel                             one method on the shipped benchmark",
         "  neglab -m method=mcm,neglabel seed=0,1,2           a table with mean and deviation over seeds",
         "  neglab method=neglabel score.num_groups=1          any value of any YAML can be set",
         "  neglab trainer=gpus backbone=clip_vit_b16          every GPU, a real CLIP",
+        "  neglab detect images=photos/ class_names=[cat,dog] which of my images do not belong?",
+        "  neglab experiment=neglabel_imagenet1k_four_ood     a published row, beside the paper's numbers",
         "  neglab --cfg job method=neglabel                   show the whole config without running it",
         "",
         "Results lie in outputs/ (one run) and multirun/ (sweeps); embeddings in the store (NEGLAB_STORE).",

@@ -1,7 +1,8 @@
 """The way of the data: ID labels and corpus, selector, filter, text bank, images, score."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 
 from neglab.backbone.base import Backbone
 from neglab.corpus.base import Corpus
-from neglab.data.base import ImageDataset
+from neglab.data.base import ImageDataset, ImageList
 from neglab.data.few_shot import FewShot, for_classes
+from neglab.data.names import given_names
 from neglab.embedder import Embedder, Loading
 from neglab.llm_filter.base import LabelFilter
 from neglab.modules.prediction import Devices
@@ -21,19 +23,48 @@ from neglab.prompt.templates import PromptTemplates
 from neglab.score.base import Score
 from neglab.store import Store
 from neglab.stream.base import StreamPlan
-from neglab.types import LabelledEmbeddings, LabelSet, ScoredPair, TextBank, Words
+from neglab.types import LabelledEmbeddings, LabelSet, ScoredPair, TextBank, UserError, Words
+
+logger = logging.getLogger(__name__)
 
 ID = "id"  # the ID set's name among the embedded sets and in scores/
 ID_IMAGES = "id images"  # the few ID images' name among the embedded sets
 
 
+class ClassNames(ImageDataset):
+    """ID classes that are known by name alone; it has no images.
+
+    Args:
+        names: a list, or a text file with one name per line. A name that stands more than once counts once.
+
+    Raises:
+        UserError: no names, an empty one, or a file that cannot be read.
+    """
+
+    def __init__(self, names: str | Sequence[str] | None) -> None:
+        given = given_names(names)
+        if not given:
+            raise UserError("class_names must be a list of names, or a file with one name per line; got none.")
+        if "" in given:
+            raise UserError(f"A class name must not be empty; got one in place {given.index('') + 1}. Leave it out.")
+        self.names = list(dict.fromkeys(given))
+        if num_repeated := len(given) - len(self.names):
+            logger.warning("%d class names stand more than once and count once", num_repeated)
+
+    def class_names(self) -> Words:
+        return Words.nouns(self.names)
+
+    def images(self) -> ImageList:
+        return ImageList((), ())
+
+
 @dataclass(frozen=True)
 class Parts:
-    """What one run is composed of: one object per config group."""
+    """What one run is composed of: one object per config group; no `id_images` where the method needs none."""
 
     backbone: Backbone
     id_dataset: ImageDataset
-    id_images: FewShot
+    id_images: FewShot | None
     ood_datasets: dict[str, ImageDataset]
     corpus: Corpus
     prompts: PromptTemplates
@@ -47,7 +78,12 @@ class Parts:
 
     @property
     def uses_id_images(self) -> bool:
-        return self.selector.needs_id_images or self.score.needs_id_images
+        return self.id_images is not None
+
+    @property
+    def benchmark(self) -> dict[str, ImageDataset]:
+        """The image sets on which a method is measured."""
+        return {ID: self.id_dataset, **self.ood_datasets}
 
 
 @dataclass(frozen=True)
@@ -69,7 +105,7 @@ class Material:
     Attributes:
         encoder: the run's prompts, store and devices.
         bank: ID classes, negatives and, for the methods that use them, few ID images.
-        images: embeddings of the ID set (`ID`) and of the OOD sets.
+        images: embeddings of the image sets.
         verdicts: what the filter decided.
         times: seconds per stage.
     """
@@ -81,19 +117,24 @@ class Material:
     times: dict[str, float]
 
 
-def gather(parts: Parts) -> Material:
-    """ID labels and corpus, selector, filter, text bank, images."""
+def gather(parts: Parts, image_sets: Mapping[str, ImageDataset] | None = None) -> Material:
+    """ID labels and corpus, selector, filter, text bank, images.
+
+    Args:
+        parts: of the run.
+        image_sets: which images to embed; None: the benchmark's.
+    """
     times: dict[str, float] = {}
     encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
     with timed(times, "embed"):
         id_words = parts.id_dataset.class_names()
         corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
-        sets = {ID: parts.id_dataset, **parts.ood_datasets}
-        if parts.uses_id_images:
+        sets = dict(parts.benchmark if image_sets is None else image_sets)
+        if parts.id_images is not None:
             sets[ID_IMAGES] = parts.id_images
         images, (id_labels, corpus) = encoder.embed(sets, [id_words, corpus_words])
         id_images = None
-        if parts.uses_id_images:
+        if parts.id_images is not None:
             id_images = for_classes(images.pop(ID_IMAGES), parts.id_images.class_names().names, id_words.names)
     with timed(times, "mine"):
         selected = corpus.take(parts.selector.select(corpus, id_labels, id_images))

@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors", "__init__"},
+    {"errors"},
     {"types"},
-    {"store", "wordnet", "backbone", "inversion"},
-    {"context", "chat"},
+    {"store", "wordnet", "backbone", "inversion", "calibration"},
+    {"context", "chat", "saved_detector"},
     {
         "corpus",
         "prompt_learner",
@@ -26,12 +26,13 @@ LEVELS = [
         "plots",
         "logger",
     },
-    {"modules", "text_encoder"},
+    {"modules", "text_encoder", "image_inputs", "predictions"},
     {"embedder"},
     {"pipeline"},
     {"compose"},
     {"detector"},
-    {"tasks", "help"},
+    {"pytorch_ood"},
+    {"tasks", "help", "__init__"},
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
@@ -83,7 +84,11 @@ def test_modules_and_functions_stay_small(path):
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
 def test_init_files_hold_no_code(path):
     allowed = (ast.Import, ast.ImportFrom, ast.Expr, ast.Assign)
-    assert all(isinstance(node, allowed) for node in ast.parse(path.read_text()).body)
+    others = [node for node in ast.parse(path.read_text()).body if not isinstance(node, allowed)]
+    if path == PACKAGE / "__init__.py":  # neglab.Detector is imported when it is asked for
+        assert [getattr(node, "name", "if") for node in others] == ["if", "__getattr__"]
+    else:
+        assert not others
 
 
 @pytest.mark.parametrize("group", METHOD_GROUPS)

@@ -18,6 +18,8 @@ from neglab.cli import rewrite
         (["method=mcm", "-m", "seed=0,1"], "evaluate", ["-m", "method=mcm", "seed.value=0,1"]),
         (["seed=range(0,10)"], "evaluate", ["seed.value=range(0,10)"]),
         (["seed=-7"], "evaluate", ["seed.value=-7"]),
+        (["detect", "id_images=mine/"], "detect", ["id_images.dataset.root=mine/"]),
+        (["id_images=emoji"], "evaluate", ["id_images=emoji"]),
         (["seed=fixed"], "evaluate", ["seed=fixed"]),
         (["seed.value=4"], "evaluate", ["seed.value=4"]),
         (["evaluate", "method=mcm"], "evaluate", ["method=mcm"]),
@@ -41,7 +43,8 @@ def test_help_is_for_people_and_needs_no_torch(neglab):
 def test_an_unknown_command_word(neglab):
     finished = neglab("evalute")
     assert finished.returncode == 2
-    assert "`evalute` is no command; there is compare_filters, evaluate, explain, learn, negation" in finished.stderr
+    known = "compare_filters, data, detect, evaluate, explain, learn, negation, report"
+    assert f"`evalute` is no command; there is {known}" in finished.stderr
 
 
 def test_version(neglab):

@@ -24,7 +24,7 @@ def make(tiny_model, tmp_path):
     """Makes an embedder over one store, as a new run would."""
 
     def build(devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store", num_workers=0):
-        backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+        backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
         loading = Loading(image_batch_size, 8, num_workers, max_unreadable, 16)
         return Embedder(backbone, prompts, Store(tmp_path / store), devices, loading)
 
@@ -34,7 +34,7 @@ def make(tiny_model, tmp_path):
 @pytest.fixture
 def pictures(tmp_path):
     fakes.write_pictures(tmp_path / "pictures", 10)
-    return ImageFolder(str(tmp_path / "pictures"), False, None)
+    return ImageFolder(str(tmp_path / "pictures"), False, None, None, None)
 
 
 WORDS = Words.nouns([f"word {'x ' * (i % 5)}{i}" for i in range(30)])

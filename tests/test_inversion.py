@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def encoder(tiny_model, tmp_path_factory):
-    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
     prompts = PromptTemplates(["{}"], ["{}"], True)
     return DirectTextEncoder(backbone, prompts, tmp_path_factory.mktemp("store"), 64)
 

@@ -1,62 +1,140 @@
 """The contract of a backbone: an image tower and a text tower that share one embedding space."""
 
+import hashlib
+import json
+import logging
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from neglab.types import UserError
 
 ImageTransform = Callable[[Image.Image], Tensor]
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LONG_TEXTS = ("error", "truncate")
+# The shorter edge before the central crop, in input sizes of the tower, and how it is resized.
+TRANSFORMS: dict[str, tuple[float, InterpolationMode] | None] = {
+    "model": None,
+    "clip": (1.0, InterpolationMode.BICUBIC),
+    "bilinear_224": (1.0, InterpolationMode.BILINEAR),
+    "resize_256": (256 / 224, InterpolationMode.BICUBIC),
+}
+CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere")
+# Raised when the same weights would give other embeddings than before: old entries of the store no longer match.
+CODE_VERSION = 1
+RANDOM_WEIGHTS_SEED = 0
+MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: some list every weight
+
+logger = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module, ABC):
     """A dual encoder. Embeddings come out as the towers give them, float32, not normalised.
+
+    CLIP's text tower is causal and read at its end token, and BERT's masks what follows that token, so nothing there
+    changes an embedding: texts are cut at the longest of their batch. Whether this shortened road gives the library's
+    own embeddings is checked once at loading; a tower for which it does not keeps the library's call.
+
+    Args:
+        precision: "fp32", "fp16" or "bf16": of weights and activations.
+        long_texts: "error", or "truncate" to cut a text at the context length and say how many were cut.
+        transform: "model": the model's own, as its library gives it. The others end in a central crop and keep the
+            model's mean and standard deviation. "clip": the shorter edge becomes the input size, bicubic.
+            "bilinear_224": the same, bilinear. "resize_256": it becomes 256/224 of the input size, bicubic. The
+            numbers are those of an input size of 224; for others they stand for the same share.
+        compile: run the towers through torch.compile, in each process at its first batch. Compiled kernels may round
+            differently, so what they give has entries of its own in the store.
 
     Attributes:
         embedding_dim: D.
         logit_scale: 1 / temperature, 100 for CLIP.
         context_length: most tokens of a text, its begin and end tokens included.
         fingerprint: digest of weights, tokenizer, image transform and precision: part of every key in the store.
+        network: the library's model.
+        tokenizer: the library's.
+        padding_id: the token that fills a text up to the context length.
+        can_encode_tokens: the shortened road is exact; it is the only one that takes token embeddings.
+
+    Raises:
+        UserError: an argument is none of its values.
+
+    Source: of the transforms: CLIP's own; NegLabel, CSP, LSN and MCM (bilinear_224); OpenOOD-VLM and with it InterNeg
+        on ImageNet (resize_256).
     """
 
     embedding_dim: int
     logit_scale: float
     context_length: int
     fingerprint: str
+    network: Any
+    tokenizer: Any
+    padding_id: int
+    can_encode_tokens: bool
 
-    @abstractmethod
+    def __init__(self, precision: str, long_texts: str, transform: str, compile: bool) -> None:
+        super().__init__()
+        for name, value, allowed in (
+            ("precision", precision, PRECISIONS),
+            ("long_texts", long_texts, LONG_TEXTS),
+            ("transform", transform, TRANSFORMS),
+        ):
+            if value not in allowed:
+                raise UserError(f"backbone.{name} must be one of {', '.join(allowed)}; got {value!r}.")
+        self.precision, self.long_texts, self.transform, self.compiled = precision, long_texts, transform, compile
+        self.dtype = torch.float32
+
     def image_transform(self) -> ImageTransform:
         """What turns a picture into the tower's input [3, H, W]; runs in the loading workers."""
+        return self._transform
 
-    @abstractmethod
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Embeddings of transformed images."""
+        self._compile_here()
+        return self._encode_images(images.to(self.dtype)).float()
 
-    @abstractmethod
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
         """Token ids, cut at the longest text where the tower allows, and the position of each end token.
 
         Raises:
             UserError: a text is longer than the context.
         """
+        ids, end = self._full_ids(texts)
+        self._check_lengths(texts, ids)
+        return (ids[:, : int(end.max()) + 1] if self.can_encode_tokens else ids), end
 
     @abstractmethod
     def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
         """Rows of the token embedding table."""
 
-    @abstractmethod
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """Embeddings of token embeddings, differentiable.
 
         Raises:
             UserError: the text tower cannot be fed token embeddings.
         """
+        if not self.can_encode_tokens:
+            raise UserError(
+                "This method feeds token embeddings to the text tower, which must then read nothing behind the end "
+                "token; this backbone's does. Choose another backbone, such as backbone=mini."
+            )
+        self._compile_here()
+        return self._shortened_road(token_embeddings.to(self.dtype), end).float()
 
-    @abstractmethod
     def encode_token_ids(self, ids: Int[Tensor, "N L"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """Embeddings of tokenized texts."""
+        if self.can_encode_tokens:
+            return self.encode_tokens(self.embed_tokens(ids), end)
+        self._compile_here()
+        return self._library_road(ids, end).float()
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
@@ -64,3 +142,120 @@ class Backbone(nn.Module, ABC):
         ids, end = self.tokenize(texts)
         device = next(self.parameters()).device
         return self.encode_token_ids(ids.to(device), end.to(device))
+
+    @property
+    @abstractmethod
+    def _towers(self) -> Sequence[nn.Module]:
+        """What torch.compile is for: the parts that do the work of images and of texts."""
+
+    @abstractmethod
+    def _encode_images(self, images: Tensor) -> Tensor:
+        """The library's call for images."""
+
+    @abstractmethod
+    def _full_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids [N, context_length], longer texts cut, and the position of each end token."""
+
+    @abstractmethod
+    def _num_tokens(self, text: str) -> int:
+        """Of the whole text, begin and end tokens included."""
+
+    @abstractmethod
+    def _library_road(self, ids: Tensor, end: Tensor) -> Tensor:
+        """The library's call for texts of full length."""
+
+    @abstractmethod
+    def _shortened_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
+        """What the library's call does, from token embeddings of any length."""
+
+    @torch.inference_mode()
+    def _settle(self, own: ImageTransform, pixels: ImageTransform, identity: Sequence[Any]) -> None:
+        """The last step of loading, once network, tokenizer and context length are there.
+
+        Args:
+            own: the model's image transform.
+            pixels: its last part, from a picture of the right size on: scaling, mean and standard deviation.
+            identity: of the tokenizer, for the fingerprint.
+        """
+        self.network.float().requires_grad_(False).eval()
+        self._transform = _chosen_transform(self.transform, own, pixels)
+        transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
+        arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
+        self.fingerprint = _fingerprint(self.network, [*identity, transform, arithmetic, CODE_VERSION])
+        # The check runs in float32, before the cast: there the two roads differ by rounding alone.
+        ids, end = self._full_ids(CHECK_TEXTS)
+        expected = self._library_road(ids, end)
+        self.embedding_dim = int(expected.shape[-1])
+        self.can_encode_tokens = self._shortening_is_exact(ids, end, expected)
+        self.dtype = PRECISIONS[self.precision]
+        self.network.to(self.dtype)
+
+    def _shortening_is_exact(self, ids: Tensor, end: Tensor, expected: Tensor) -> bool:
+        length = int(end.max()) + 1
+        if length == ids.shape[1]:  # nothing to cut, nothing to see
+            return False
+        try:
+            ours = self._shortened_road(self.embed_tokens(ids[:, :length]), end)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # a tower of another build
+            return False
+        return ours.shape == expected.shape and torch.allclose(ours, expected, atol=1e-5, rtol=1e-4)
+
+    def _check_lengths(self, texts: Sequence[str], ids: Tensor) -> None:
+        """A text that the tokenizer has silently truncated is an error or a counted warning."""
+        # Only a text that fills its row can have been cut. Its end token may be the one that pads as well.
+        full: list[int] = (ids[:, -2] != self.padding_id).nonzero().flatten().tolist()
+        cut = [texts[i] for i in full if self._num_tokens(texts[i]) > self.context_length]
+        if cut and self.long_texts == "error":
+            raise UserError(
+                f"A text must fit the context of {self.context_length} tokens; {len(cut)} do not, the first is "
+                f"{cut[0]!r}. Shorten it, or set backbone.long_texts=truncate."
+            )
+        if cut:
+            logger.warning("%d texts were cut at %d tokens, the first is %r", len(cut), self.context_length, cut[0])
+
+    def _compile_here(self) -> None:
+        """Compiled code does not travel to a spawned process: pickling drops it, and it is made anew there."""
+        if self.compiled:
+            for tower in self._towers:
+                if tower._compiled_call_impl is None:
+                    tower.compile()
+
+
+@contextmanager
+def fixed_random_weights() -> Iterator[None]:
+    """What a library draws while it builds a network comes from one seed; the global state is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the GPUs too.
+        torch.default_generator.manual_seed(RANDOM_WEIGHTS_SEED)
+        yield
+
+
+def brief(error: Exception) -> str:
+    """A library's error on one line, cut where it is long."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= MESSAGE_LENGTH else f"{message[:MESSAGE_LENGTH]} ..."
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """Of a transformers tokenizer: its words and rules."""
+    rules = getattr(tokenizer, "backend_tokenizer", None)  # tokenizers written in Python alone have none
+    content = rules.to_str() if rules is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _chosen_transform(name: str, own: ImageTransform, pixels: ImageTransform) -> ImageTransform:
+    recipe = TRANSFORMS[name]
+    if recipe is None:
+        return own
+    enlargement, interpolation = recipe
+    size = own(Image.new("RGB", (64, 64))).shape[-1]
+    return Compose([Resize(round(size * enlargement), interpolation), CenterCrop(size), pixels])
+
+
+def _fingerprint(network: nn.Module, setting: Sequence[Any]) -> str:
+    content = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        content.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    content.update(json.dumps(setting).encode())
+    return content.hexdigest()

@@ -1,5 +1,6 @@
 """The contract of a dataset: where its images lie, what they show, and how one is read."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +9,11 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from neglab.data.pictures import as_rgb
 from neglab.data.view import RandomCrop
-from neglab.types import Words
+from neglab.types import UserError, Words
+
+logger = logging.getLogger(__name__)
 
 
 class ImageSource(ABC):
@@ -78,8 +82,31 @@ class ImageList:
         return replace(self, sources=sources, labels=labels)
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of a published set.
+
+    Attributes:
+        num_images: how many it holds; None where that is not fixed.
+        obtain: where it comes from and how it must lie, in a sentence.
+        licence: what its owners allow, in a few words.
+    """
+
+    num_images: int | None
+    obtain: str
+    licence: str
+
+
 class ImageDataset(ABC):
-    """A set of images. Only the ID dataset is asked for class names."""
+    """A set of images. Only the ID dataset is asked for class names.
+
+    Attributes:
+        about: what is known of a published set.
+        place: where it is looked for, as a person would say it.
+    """
+
+    about: About | None = None
+    place: str = ""
 
     @abstractmethod
     def class_names(self) -> Words:
@@ -93,20 +120,40 @@ class ImageDataset(ABC):
             UserError: the place is missing or empty.
         """
 
+    def counted(self, images: ImageList) -> ImageList:
+        """The same images, after a warning if they are not as many as the published set holds."""
+        expected = self.about.num_images if self.about else None
+        if expected is not None and len(images) != expected:
+            logger.warning(
+                "%s must hold %d images to be the published set; got %d. Is it another split, or half extracted?",
+                self.place,
+                expected,
+                len(images),
+            )
+        return images
+
+    def missing(self, rule: str) -> UserError:
+        """What to raise where `place` is not as the rule says it must be."""
+        obtain = f" {self.about.obtain}" if self.about else ""
+        return UserError(
+            f"{rule}; got {self.place}. Set id_dataset.root or ood_datasets.NAME.root to where it is, or NEGLAB_DATA "
+            f"to the folder of all sets.{obtain}"
+        )
+
 
 class UnreadableImageError(Exception):
     """A file that is not a whole picture; the message says why."""
 
 
 def read_image(source: ImageSource, transform: Callable[[Image.Image], Tensor]) -> Tensor:
-    """One transformed image [3, H, W].
+    """One transformed image [3, H, W]. A damaged or truncated one is never filled up.
 
     Raises:
-        UnreadableImageError: the file is missing, corrupt, truncated or no picture.
+        UnreadableImageError: the file is missing, corrupt, truncated, no picture, or of no known range.
     """
     try:
         with source.open() as image:
-            return transform(image.convert("RGB"))
+            return transform(as_rgb(image))
     # Pillow's decoders raise more than OSError on damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error

@@ -31,6 +31,7 @@ class FewShot(ImageDataset):
         if num_per_class < 1:
             raise UserError(f"id_images.num_per_class must be at least 1; got {num_per_class}.")
         self.dataset, self.num_per_class, self.seed, self.view = dataset, num_per_class, seed, view
+        self.place = dataset.place
 
     def class_names(self) -> Words:
         return self.dataset.class_names()

@@ -16,12 +16,12 @@ class Example(NamedTuple):
     """An image with the labels that decided, largest share first.
 
     Attributes:
-        path: of the picture.
+        image: the picture.
         title: what it is and how it scored.
         labels: name, share and whether it is an ID class.
     """
 
-    path: str
+    image: Image.Image
     title: str
     labels: tuple[tuple[str, float, bool], ...]
 
@@ -35,8 +35,7 @@ def label_examples(examples: Sequence[Example], title: str, path: Path) -> None:
         panel.set_visible(False)
     for i, example in enumerate(examples):
         picture, bars = panels[2 * (i // COLUMNS), i % COLUMNS], panels[2 * (i // COLUMNS) + 1, i % COLUMNS]
-        with Image.open(example.path) as image:
-            picture.imshow(image.convert("RGB"))
+        picture.imshow(example.image)
         picture.set_visible(True)
         picture.set_axis_off()
         picture.set_title(example.title, fontsize=8)

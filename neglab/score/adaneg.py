@@ -116,6 +116,10 @@ class AdaNegScore(Score[Memory]):
         self.threshold, self.gap = threshold, gap
         self.memory_length, self.beta, self.static_weight = memory_length, beta, static_weight
 
+    @property
+    def neutral(self) -> float:
+        return 0.5 * (1 + self.static_weight)
+
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> Memory:
         grouped = self.neglabel.prepare(bank)
         texts = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])

@@ -26,6 +26,11 @@ class Score(ABC, Generic[State]):
     needs_id_images: ClassVar[bool] = False
     needs_encoder: ClassVar[bool] = True
 
+    @property
+    def neutral(self) -> float | None:
+        """The score of an image that speaks as much for the ID classes as for the negatives; None: there is none."""
+        return None
+
     @abstractmethod
     def init(self, bank: TextBank, encoder: TextEncoder) -> State:
         """Everything that does not depend on the test images, computed once."""

@@ -146,6 +146,10 @@ class InterNegScore(Score[InterNegState]):
         self.initial_std, self.token_seed = initial_std, token_seed
         self.num_extras, self.rescore, self.update_size, self.seed = num_extras, rescore, update_size, seed
 
+    @property
+    def neutral(self) -> float:
+        return 0.5
+
     def init(self, bank: TextBank, encoder: TextEncoder) -> InterNegState:
         embeddings, prompts = bank.id_labels.embeddings, None
         inter = self.extra == "inter"

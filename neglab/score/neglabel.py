@@ -49,6 +49,10 @@ class NegLabelScore(BankScore[GroupedBank]):
             raise UserError(f"score.temperature must be positive; got {temperature}.")
         self.num_groups, self.temperature, self.group_seed = num_groups, temperature, group_seed
 
+    @property
+    def neutral(self) -> float:
+        return 0.5
+
     def prepare(self, bank: TextBank) -> GroupedBank:
         count = len(bank.negatives)
         if count < self.num_groups:

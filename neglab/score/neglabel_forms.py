@@ -117,6 +117,10 @@ class NegLabelFormScore(BankScore[DealtBank]):
         self.temperature, self.threshold, self.negative_weight = temperature, threshold, negative_weight
         self.num_groups, self.num_fused_groups, self.group_seed = num_groups, fused, group_seed
 
+    @property
+    def neutral(self) -> float | None:
+        return 0.5 if self.form == "sum_softmax" else None
+
     def prepare(self, bank: TextBank) -> DealtBank:
         count = len(bank.negatives)
         if count < self.num_groups:

@@ -112,6 +112,10 @@ class TANLScore(Score[Activations]):
         )
         self.noise, self.num_noise, self.seed = noise, num_noise, seed
 
+    @property
+    def neutral(self) -> float:
+        return 0.5
+
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> Activations:
         id_labels, pool = bank.id_labels.embeddings, bank.negatives.embeddings
         if len(pool) < self.num_active:

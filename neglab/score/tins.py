@@ -141,6 +141,10 @@ class TINSScore(Score[TINSState]):
         self.threshold, self.template, self.repulsion_weight = threshold, template, repulsion_weight
         self.num_extras, self.buffer_size = num_extras, buffer_size
 
+    @property
+    def neutral(self) -> float:
+        return 0.5
+
     def init(self, bank: TextBank, encoder: TextEncoder) -> TINSState:
         grouped = self.neglabel.prepare(bank)
         anchors = image_anchors(bank.id_labels, bank.id_images)

@@ -13,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from neglab.store import write_atomically
-from neglab.tasks.results import HEADINGS, METRICS, write_csv
+from neglab.tasks.published import compare, comparison_tables
+from neglab.tasks.results import HEADINGS, METRICS, write_rows
+from neglab.types import UserError
 
 AVERAGED = (*METRICS, "id_accuracy")
 SEEDS = ("seed", "stream_seed")
@@ -22,11 +24,28 @@ Row = dict[str, Any]
 
 
 def collect_rows(folder: Path) -> list[Row]:
-    """The result rows of every finished run below a folder; killed runs have none and are passed over."""
-    rows: list[Row] = []
-    for path in sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path)):
-        with path.open(encoding="utf-8", newline="") as file:
-            rows += list(csv.DictReader(file))
+    """The result rows of every finished run below a folder; killed runs have none and are passed over.
+
+    Raises:
+        UserError: a results.csv is none of neglab's, or damaged.
+    """
+    paths = sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
+    return [row for path in paths for row in _read_results(path)]
+
+
+def _read_results(path: Path) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows: list[Row] = list(csv.DictReader(file))
+        rows = [row | {name: float(row[name]) for name in AVERAGED} for row in rows]
+        rows = [row | {"num_negatives": int(row["num_negatives"])} for row in rows]
+        if not all(row["method"] for row in rows) or "mean" not in {row["ood_dataset"] for row in rows}:
+            raise ValueError("no method, or no row of the mean over the OOD sets")
+    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"Every results.csv must be one that a run left; {path} cannot be read as such "
+            f"({type(error).__name__}: {error}). Move it away, or choose another folder."
+        ) from error
     return rows
 
 
@@ -46,10 +65,10 @@ def aggregate(rows: Sequence[Row]) -> list[Row]:
     for setting, members in groups.items():
         # The same seeds twice are one observation: a sweep may have been resumed.
         members = list({tuple(row.get(name, "") for name in SEEDS): row for row in members}.values())
-        num_negatives = statistics.fmean(int(row["num_negatives"]) for row in members)
+        num_negatives = statistics.fmean(row["num_negatives"] for row in members)
         summary: Row = {**dict(setting), "num_seeds": len(members), "num_negatives": f"{num_negatives:g}"}
         for name in AVERAGED:
-            values = [float(row[name]) for row in members]
+            values = [row[name] for row in members]
             summary[f"{name}_mean"] = statistics.fmean(values)
             summary[f"{name}_std"] = statistics.stdev(values) if len(values) > 1 else ""
         result.append(summary)
@@ -99,17 +118,19 @@ def write_aggregate(folder: Path) -> list[Table]:
     rows = aggregate(collect_rows(folder))
     if not rows:
         return []
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    write_csv(folder / "aggregate.csv", header, [[row.get(key, "") for key in header] for row in rows])
-    tables = summary_tables(rows)
-    write_atomically(folder / "aggregate.md", "\n".join(map(_markdown, tables)).encode())
+    write_rows(folder / "aggregate.csv", rows)
+    compared = [row for row in compare(rows) if row.get("published_source")]
+    tables = [*summary_tables(rows), *comparison_tables(compared)]
+    write_atomically(folder / "aggregate.md", "\n".join(map(markdown, tables)).encode())
     return tables
 
 
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A table of the console as Markdown."""
     lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
     lines += [list(map(str, cells)) for cells in zip(*(column.cells for column in table.columns), strict=True)]
-    return f"{table.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    text = f"{table.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return text + f"\n{table.caption}\n" * bool(table.caption)
 
 
 def _cell(row: Row, name: str) -> str:

@@ -86,7 +86,7 @@ def describe(config: DictConfig) -> dict[str, Any]:
         "method": choices["method"],
         "overrides": " ".join(own),
         **{group: choices[group] for group in GROUPS},
-        **identify(OmegaConf.to_container(config.published, resolve=True), choices, own),
+        **identify(OmegaConf.to_object(config.published), choices, own),  # pyright: ignore[reportArgumentType]
         "uses_id_images": False,  # `run` knows better once the parts are built
         "stream": "none",
         "stream_seed": "",

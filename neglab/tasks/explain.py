@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from neglab.compose import build
+from neglab.data.base import ImageDataset, ImageSource
+from neglab.data.pictures import as_rgb
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
@@ -25,7 +27,8 @@ def run(config: DictConfig) -> float:
     console, folder, options = Console(), Path(config.paths.output), config.explain
     description = describe(config)
     title = f"{description['method']} {description['overrides']}".strip()
-    material = gather(build(config))
+    parts = build(config)
+    material = gather(parts)
     bank = material.bank
     if not len(bank.negatives):
         raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
@@ -33,9 +36,9 @@ def run(config: DictConfig) -> float:
         name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
         for name, images in material.images.items()
     }
-    for name, found in shares.items():
+    for (name, dataset), found in zip(parts.benchmark.items(), shares.values(), strict=True):
         write_image_labels(folder, name, material, found)
-        draw_examples(folder, name, material, found, options.num_examples, title)
+        draw_examples(folder, name, dataset, material, found, options.num_examples, title)
     harmful = write_firing_negatives(folder / "negative_wins.csv", material, options.temperature)
     one_wins = write_error_rates(folder, shares[ID], title)
     write_theory(folder, material, options, title)
@@ -74,17 +77,19 @@ def write_image_labels(folder: Path, name: str, material: Material, shares: Labe
     write_csv(folder / "image_labels" / f"{name}.csv", header, rows)
 
 
-def draw_examples(folder: Path, name: str, material: Material, shares: LabelShares, count: int, title: str) -> None:
+def draw_examples(
+    folder: Path, name: str, dataset: ImageDataset, material: Material, shares: LabelShares, count: int, title: str
+) -> None:
     """examples_<set>.png: of the ID set the images most like OOD, of an OOD set those most like ID."""
     images = material.images[name]
     chosen = shares.id_share.argsort(descending=name != ID)[:count].tolist()
-    examples = [example(i, images.paths[i], shares, material.bank) for i in chosen if images.paths]
-    if examples:
-        which = "ID images most like OOD" if name == ID else f"images of {name} most like ID"
-        label_examples(examples, f"{title}: {which}", folder / f"examples_{name}.png")
+    pictures = {str(source): source for source in dataset.images().sources}
+    examples = [example(i, pictures[images.paths[i]], shares, material.bank) for i in chosen]
+    which = "ID images most like OOD" if name == ID else f"images of {name} most like ID"
+    label_examples(examples, f"{title}: {which}", folder / f"examples_{name}.png")
 
 
-def example(i: int, path: str, shares: LabelShares, bank: TextBank) -> Example:
+def example(i: int, source: ImageSource, shares: LabelShares, bank: TextBank) -> Example:
     """One image with its first labels, ID classes and negatives in one order."""
     labels = [
         (names[number], value, known)
@@ -96,7 +101,9 @@ def example(i: int, path: str, shares: LabelShares, bank: TextBank) -> Example:
     ]
     labels.sort(key=lambda label: -label[1])
     count = shares.classes.shape[1]
-    return Example(path, f"{Path(path).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
+    with source.open() as image:
+        picture = as_rgb(image)
+    return Example(picture, f"{Path(str(source)).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
 
 
 def write_firing_negatives(path: Path, material: Material, temperature: float) -> list[tuple[Any, ...]]:

@@ -114,5 +114,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) 
     write_atomically(path, text.getvalue().encode())
 
 
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """A CSV file of rows that need not have the same columns."""
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(path, header, [[row.get(key, "") for key in header] for row in rows])
+
+
 def _percents(row: Mapping[str, Any]) -> list[str]:
     return [f"{100 * row[name]:.2f}" for name in METRICS]

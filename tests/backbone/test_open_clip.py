@@ -1,17 +1,60 @@
+import json
+import logging
+import pickle
+import warnings
+
 import fakes
 import open_clip
 import pytest
 import torch
+from backbone import tiny_transformers
+from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import save_file
+from torch.nn.functional import normalize
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.compose import configs_folder
 from neglab.types import UserError
 
+WIDTH = {"embed_dim": 64, "text_cfg": {"width": 64, "heads": 2, "layers": 2}}
+VISION = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
+CUSTOM = {**WIDTH, "custom_text": True}
+# The builds that open_clip's models have, small.
+ARCHITECTURES = {
+    "rn50": {**WIDTH, "quick_gelu": True, "vision_cfg": {**VISION, "layers": [1, 1, 1, 1], "width": 16}},
+    "vit": {**WIDTH, "quick_gelu": True, "vision_cfg": VISION},
+    "custom_text": {**CUSTOM, "vision_cfg": VISION},
+    "no_causal_mask": {**CUSTOM, "vision_cfg": VISION, "text_cfg": {**WIDTH["text_cfg"], "no_causal_mask": True}},
+    "coca": {
+        **CUSTOM,
+        "vision_cfg": {**VISION, "output_tokens": True, "attentional_pool": True, "attn_pooler_heads": 2},
+        "text_cfg": {**WIDTH["text_cfg"], "context_length": 76, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {"context_length": 76, "width": 64, "heads": 2, "layers": 1},
+    },
+    "siglip": {
+        **CUSTOM,
+        "init_logit_bias": -10,
+        "vision_cfg": VISION,
+        "text_cfg": {
+            **WIDTH["text_cfg"],
+            "context_length": 64,
+            "vocab_size": 258,
+            "hf_tokenizer_name": "in the folder",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+        },
+    },
+}
 TEXTS = ["cat", "the nice polar bear", "a much longer text about nothing at all, with a comma", "x"]
 
 
 def load(model, **options):
-    return OpenCLIPBackbone(model, **{"pretrained": None, "precision": "fp32", "long_texts": "error", **options})
+    plain = {"pretrained": None, "precision": "fp32", "long_texts": "error", "transform": "model", "compile": False}
+    return OpenCLIPBackbone(model, **{**plain, **options})
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +72,62 @@ def test_shortened_texts_equal_the_librarys_own_embeddings(backbone, tiny_model)
     assert torch.allclose(backbone.encode_text(TEXTS), expected, atol=1e-6)
 
 
-def test_a_tower_that_is_not_causal_keeps_the_librarys_length(tmp_path):
-    model = fakes.write_tiny_model(tmp_path, no_causal_mask=True)
+def write(folder, architecture, preprocess=fakes.PREPROCESS):
+    """A folder in open_clip's own format, of a small model with random weights."""
+    folder.mkdir()
+    settings = {"model_cfg": architecture, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    if "hf_tokenizer_name" in architecture["text_cfg"]:
+        tiny_transformers.siglip_words().save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = open_clip.create_model(f"local-dir:{folder}")
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return f"local-dir:{folder}"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_build_equals_the_librarys_own_embeddings(tmp_path, architecture):
+    model = write(tmp_path / "model", ARCHITECTURES[architecture])
     backbone = load(model)
-    assert not backbone.can_encode_tokens
-    assert backbone.tokenize(TEXTS)[0].shape[1] == 77
+    assert_equals_the_library(backbone, model, None)
+    ids, end = backbone.tokenize(TEXTS)
+    assert backbone.can_encode_tokens == (architecture in ("rn50", "vit", "custom_text"))
+    assert (ids.shape[1] < backbone.context_length) == backbone.can_encode_tokens
+    if not backbone.can_encode_tokens:
+        with pytest.raises(UserError, match="must then read nothing behind the end"):
+            backbone.encode_tokens(backbone.embed_tokens(ids), end)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["RN50-quickgelu", "ViT-B-32-quickgelu", "EVA02-B-16"])
+def test_real_architectures_equal_the_librarys_own_embeddings(model, tmp_path):
+    backbone = load(model)
+    assert backbone.can_encode_tokens
+    torch.save(backbone.network.state_dict(), tmp_path / "weights.pt")
+    assert_equals_the_library(backbone, model, str(tmp_path / "weights.pt"))
+    assert load(model, pretrained=str(tmp_path / "weights.pt")).fingerprint == backbone.fingerprint
+
+
+def assert_equals_the_library(backbone, model, pretrained):
+    network, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained)
+    picture = Image.effect_noise((50, 40), 90).convert("RGB")
     with torch.inference_mode():
-        expected = open_clip.create_model(model).eval().encode_text(open_clip.get_tokenizer(model)(TEXTS))
-    assert torch.allclose(backbone.encode_text(TEXTS), expected, atol=1e-6)
-    with pytest.raises(UserError, match="must then be causal"):
-        backbone.encode_tokens(torch.zeros(1, 5, 16), torch.tensor([4]))
+        texts = network.eval().encode_text(open_clip.get_tokenizer(model)(TEXTS))
+        images = network.encode_image(transform(picture)[None])
+        ours = backbone.encode_image(backbone.image_transform()(picture)[None])
+    for own, expected in ((backbone.encode_text(TEXTS), texts), (ours, images)):
+        # Of unit norm, as all that is stored: there rounding is about 1e-7 in models of any width.
+        assert torch.allclose(normalize(own), normalize(expected), rtol=0, atol=1e-6)
+        assert torch.allclose(own.norm(dim=1), expected.norm(dim=1))
+    assert backbone.embedding_dim == texts.shape[1] == images.shape[1]
+
+
+def test_a_long_text_is_seen_where_the_end_token_pads_as_well(tmp_path):
+    backbone = load(write(tmp_path / "model", ARCHITECTURES["siglip"]))
+    assert backbone.encode_text(["a" * 63]).shape == (1, 64)
+    with pytest.raises(UserError, match="must fit the context of 64 tokens; 1 do not"):
+        backbone.encode_text(["cat", "a" * 64])
 
 
 def test_images_equal_the_librarys_own_embeddings(backbone, tiny_model):
@@ -60,6 +149,8 @@ def test_token_embeddings_carry_gradients(backbone):
 def test_the_fingerprint_is_of_weights_and_settings(tiny_model, backbone, tmp_path):
     assert load(tiny_model).fingerprint == backbone.fingerprint
     assert load(tiny_model, precision="bf16").fingerprint != backbone.fingerprint
+    assert load(tiny_model, transform="resize_256").fingerprint != backbone.fingerprint
+    assert load(tiny_model, compile=True).fingerprint != backbone.fingerprint
     assert load(fakes.write_tiny_model(tmp_path, seed=1)).fingerprint != backbone.fingerprint
 
 
@@ -81,10 +172,107 @@ def test_the_shipped_model_loads_and_knows_its_words():
     assert embeddings[0] @ embeddings[1] > embeddings[0] @ embeddings[2]
 
 
+CLIP_PIXELS = [ToTensor(), Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))]
+RECIPES = {
+    "clip": [Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)],
+    "bilinear_224": [Resize(224), CenterCrop(224)],
+    "resize_256": [Resize(256, InterpolationMode.BICUBIC), CenterCrop(224)],
+}
+
+
+@pytest.fixture(scope="module")
+def transforms_of_clip(tmp_path_factory):
+    """Every transform of a small model that reads images as CLIP does."""
+    folder = tmp_path_factory.mktemp("clip") / "model"
+    model = write(folder, {**ARCHITECTURES["vit"], "vision_cfg": {**VISION, "image_size": 224, "patch_size": 112}}, {})
+    return {name: load(model, transform=name).image_transform() for name in ("model", *RECIPES)}
+
+
+@pytest.mark.parametrize("size", [(300, 400), (250, 230), (224, 224), (100, 60)])
+def test_transforms_equal_the_official_recipes(transforms_of_clip, size):
+    picture = Image.effect_noise(size, 90).convert("RGB").rotate(30)
+    pixels = {name: transform(picture) for name, transform in transforms_of_clip.items()}
+    for name, recipe in RECIPES.items():
+        assert torch.equal(pixels[name], Compose([*recipe, *CLIP_PIXELS])(picture))
+    assert torch.equal(pixels["model"], pixels["clip"])
+    assert not torch.equal(pixels["clip"], pixels["resize_256"])
+
+
+def test_transforms_keep_their_share_at_another_size(tiny_model):
+    picture = Image.effect_noise((90, 70), 90).convert("RGB")
+    expected = Compose([Resize(37, InterpolationMode.BICUBIC), CenterCrop(32), ToTensor(), Normalize(0.5, 0.5)])
+    transform = load(tiny_model, transform="resize_256").image_transform()
+    assert torch.equal(pickle.loads(pickle.dumps(transform))(picture), expected(picture))
+
+
+def test_random_weights_are_the_same_at_every_start(caplog, tmp_path):
+    before = torch.get_rng_state()
+    with caplog.at_level(logging.WARNING):
+        first = load("ViT-S-32-alt").fingerprint
+    assert "weights of ViT-S-32-alt are random: every number of this run is meaningless" in caplog.text
+    torch.manual_seed(1234)
+    assert load("ViT-S-32-alt").fingerprint == first
+    torch.set_rng_state(before)
+
+
+def test_the_global_random_state_is_untouched(tiny_model):
+    before = torch.get_rng_state()
+    load(tiny_model)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("path", sorted(configs_folder().glob("backbone/*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_names_a_model_and_weights_that_open_clip_knows(path):
+    config = OmegaConf.load(path)
+    if config._target_.endswith("OpenCLIPBackbone") and config.pretrained is not None:
+        assert (config.model, config.pretrained) in open_clip.list_pretrained()
+        assert config.model.endswith("-quickgelu") == (config.pretrained == "openai")
+
+
+@pytest.mark.slow
+def test_compiled_towers_give_the_same_embeddings_here_and_after_pickling(tiny_model, backbone):
+    compiled = load(tiny_model, compile=True)
+    for towers in (compiled, pickle.loads(pickle.dumps(compiled))):
+        assert torch.allclose(towers.encode_text(TEXTS), backbone.encode_text(TEXTS), atol=1e-5)
+        images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            assert torch.allclose(towers.encode_image(images), backbone.encode_image(images), atol=1e-5)
+        assert all(tower._compiled_call_impl is not None for tower in towers._towers)
+
+
 def test_mistakes(tmp_path):
     with pytest.raises(UserError, match=r"backbone\.model=no-such-model"):
         load("no-such-model")
     with pytest.raises(UserError, match="could not be loaded"):
         load(f"local-dir:{tmp_path}/nowhere")
+    with pytest.raises(UserError, match=r"backbone\.transform must be one of model, clip"):
+        load("ViT-B-32", transform="squash")
     with pytest.raises(UserError, match=r"backbone\.precision must be one of fp32, fp16, bf16"):
         load("ViT-B-32", precision="int8")
+
+
+def test_weights_of_another_architecture_are_refused_in_a_line(tmp_path):
+    write(tmp_path / "model", ARCHITECTURES["rn50"])
+    weights = tmp_path / "model/open_clip_model.safetensors"
+    with pytest.raises(UserError, match="a weights file must be of this very model") as caught:
+        load("ViT-S-32-alt", pretrained=str(weights))
+    assert len(str(caught.value)) < 700
+    for name, content in (("text.pt", b"no weights"), ("empty.safetensors", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="could not be loaded"):
+            load("ViT-S-32-alt", pretrained=str(tmp_path / name))
+    weights.unlink()
+    with pytest.raises(UserError, match="could not be loaded"):
+        load(f"local-dir:{tmp_path}/model")
+
+
+def test_weights_run_with_the_activation_of_their_training(tiny_model, monkeypatch):
+    network, _, transform = open_clip.create_model_and_transforms(tiny_model)
+
+    def create(*arguments, **options):
+        warnings.warn("QuickGELU mismatch between final model config and pretrained tag", stacklevel=1)
+        return network, None, transform
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", create)
+    with pytest.raises(UserError, match=r"Set backbone\.model=ViT-B-16-quickgelu"):
+        load("ViT-B-16", pretrained="openai")

@@ -23,7 +23,7 @@ def test_each_class_may_have_its_own_context():
 
 
 def test_a_tokenizer_that_splits_the_placeholder_is_refused(tiny_model):
-    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
     backbone.tokenize = lambda texts: (torch.arange(8).repeat(len(texts), 1), torch.full((len(texts),), 7))
     with pytest.raises(UserError, match="one token"):
         context_prompts(backbone, ["cat"], 3, True, torch.device("cpu"))
@@ -31,4 +31,4 @@ def test_a_tokenizer_that_splits_the_placeholder_is_refused(tiny_model):
 
 def test_no_prompt_per_pass_is_refused(tiny_model):
     with pytest.raises(UserError, match="prompts_per_pass"):
-        TokenTower(OpenCLIPBackbone(tiny_model, None, "fp32", "error"), 0)
+        TokenTower(OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False), 0)

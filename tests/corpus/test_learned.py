@@ -9,7 +9,7 @@ from neglab.types import UserError
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 def test_each_set_has_a_word_per_class_in_the_order_of_the_classes(backbone, tmp_path):

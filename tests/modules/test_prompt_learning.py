@@ -17,7 +17,7 @@ IMAGES = LabelledEmbeddings(fakes.unit(10, seed=3), torch.arange(10) % 3)
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 def training(folder, devices=ONE, seed=0, precision="32-true"):

@@ -29,7 +29,7 @@ class Classes:
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 @pytest.fixture
@@ -92,7 +92,9 @@ def test_fewer_classes_in_another_order_are_known(make):
 
 
 def test_what_does_not_fit_is_refused(make, tmp_path_factory):
-    other = OpenCLIPBackbone(fakes.write_tiny_model(tmp_path_factory.mktemp("other"), seed=1), None, "fp32", "error")
+    other = OpenCLIPBackbone(
+        fakes.write_tiny_model(tmp_path_factory.mktemp("other"), seed=1), None, "fp32", "error", "model", False
+    )
     with pytest.raises(UserError, match="backbone on which they were learned"):
         make(learner_fakes.coop(), used_by=other)
     with pytest.raises(UserError, match="'bird'"):

@@ -32,7 +32,7 @@ NAMES = ["cat", "tree frog", "dog"]
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 def built(backbone, names=NAMES, seed=0, **knobs):

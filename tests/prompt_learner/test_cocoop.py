@@ -16,7 +16,7 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 2])
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 @pytest.fixture

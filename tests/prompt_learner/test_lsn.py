@@ -19,7 +19,7 @@ SETS = fakes.unit(12, seed=4).view(3, 4, 16)
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 @pytest.mark.parametrize("double_softmax", [False, True])

@@ -18,7 +18,7 @@ IMAGES = fakes.unit(12, seed=3)
 
 @pytest.fixture(scope="module")
 def backbone(tiny_model):
-    return OpenCLIPBackbone(tiny_model, None, "fp32", "error")
+    return OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_scores_near_one_do_not_tie():
 
 
 def test_fewer_negatives_than_groups_say_what_to_do():
-    with pytest.raises(UserError, match=r"num_groups=100 with 37 negatives\. Lower score\.num_groups or raise"):
+    with pytest.raises(UserError, match=r"num_groups=100 with 37 negatives\. Lower score\.num_groups or select more"):
         NegLabelScore(100, 0.01, 0)(fakes.unit(1), fakes.text_bank(num_negatives=37))
 
 

@@ -167,7 +167,7 @@ def test_no_images_no_scores():
 
 
 def test_fewer_negatives_than_groups_say_what_to_do():
-    with pytest.raises(UserError, match=r"num_groups=100 with 37 negatives\. Lower score\.num_groups or raise"):
+    with pytest.raises(UserError, match=r"num_groups=100 with 37 negatives\. Lower score\.num_groups or select more"):
         build(num_groups=100)(fakes.unit(1), fakes.text_bank(num_negatives=37))
 
 

@@ -1,0 +1,142 @@
+"""Images of a dataset in the Hugging Face format, from its hub or from disk."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from neglab.data.base import About, ImageDataset, ImageList, ImageSource
+from neglab.data.names import as_words, given_names, numbered, spoken
+from neglab.types import UserError, Words
+
+
+@dataclass(frozen=True, eq=False)
+class RowImage(ImageSource):
+    """The picture of a row.
+
+    Attributes:
+        rows: the dataset with that one column, its pictures not decoded; the images of a set share it.
+        made_from: the library's own digest of what the rows were made from, and the column.
+        row: which row.
+        name: of dataset and split.
+    """
+
+    rows: Any
+    made_from: str
+    row: int
+    name: str
+
+    @property
+    def origin(self) -> None:
+        return None
+
+    @property
+    def key(self) -> str:
+        return f"{self.made_from}:{self.row}"
+
+    def open(self) -> Image.Image:
+        (picture,) = self.rows[self.row].values()
+        return Image.open(picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"]))
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.row}"
+
+
+class HuggingFaceDataset(ImageDataset):
+    """A dataset that the `datasets` library loads. Pictures are decoded like those of every other set.
+
+    Args:
+        name: a name on the hub, or a folder: one that `save_to_disk` wrote, or any that `load_dataset` takes.
+        subset: the dataset's configuration; None: its default.
+        split: such as "test", or "test[:1000]" of the hub's.
+        image_column: the column of pictures.
+        label_column: with `labelled`, the column of class indices or class names.
+        labelled: True: an ID dataset. False: images of no class.
+        class_names: with `labelled`, the names in the order of their index: a list, or a file with one name per line.
+            None: the dataset's own, underscores read as spaces.
+        about: what is known of a published set.
+
+    Raises:
+        UserError: on first use, if the library or the dataset is missing, or a column, a label or a name.
+
+    Differs: the library turns pictures by their EXIF tag when it decodes them; here, as in the official codes, they
+        are not turned.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        subset: str | None,
+        split: str,
+        image_column: str,
+        label_column: str | None,
+        labelled: bool,
+        class_names: str | Sequence[str] | None,
+        about: About | None,
+    ) -> None:
+        self.name, self.subset, self.split = name, subset, split
+        self.image_column, self.label_column = image_column, label_column
+        self.labelled, self._names = labelled, class_names
+        self.place, self.about = f"{name}, split {split}", about
+
+    def class_names(self) -> Words:
+        return as_words(self._labels[1])
+
+    def images(self) -> ImageList:
+        library, column = _library(), self._column(self.image_column)
+        try:
+            rows = self._rows.select_columns([column]).cast_column(column, library.Image(decode=False))
+        except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's errors are of these kinds
+            raise UserError(f"image_column must hold pictures; got {column} of {self.place}: {error}") from error
+        made_from, name = f"{self._rows._fingerprint}:{column}", f"{self.name}/{self.split}"
+        sources = tuple(RowImage(rows, made_from, row, name) for row in range(len(rows)))
+        return self.counted(ImageList(sources, self._labels[0] if self.labelled else (-1,) * len(sources)))
+
+    @cached_property
+    def _labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """The class of each image, and the class names."""
+        column = self._column(self.label_column)
+        names = given_names(self._names)
+        labels = self._rows.select_columns([column])[:][column]
+        own = getattr(self._rows.features[column], "names", None)
+        if names is None and own is not None:
+            names = [spoken(name) for name in own]
+        return numbered(labels, names, f"column {column} of {self.place}")
+
+    def _column(self, name: str | None) -> str:
+        if name is None or name not in self._rows.column_names:
+            raise UserError(
+                f"image_column and label_column must be columns of {self.place}; got {name}, and it has "
+                f"{', '.join(self._rows.column_names)}."
+            )
+        return name
+
+    @cached_property
+    def _rows(self) -> Any:
+        library, folder = _library(), Path(self.name).expanduser()
+        saved = [folder / name for name in ("state.json", "dataset_dict.json") if (folder / name).is_file()]
+        try:
+            if not saved:
+                return library.load_dataset(
+                    str(folder) if folder.is_dir() else self.name, self.subset, split=self.split
+                )
+            loaded = library.load_from_disk(str(folder))
+            return loaded[self.split] if isinstance(loaded, dict) else loaded
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            obtain = f" {self.about.obtain}" if self.about else ""
+            raise UserError(
+                f"The dataset must be one that `datasets` can load; got {self.place}: {type(error).__name__}: {error}. "
+                f"Check name, subset and split.{obtain}"
+            ) from error
+
+
+def _library() -> Any:
+    try:
+        return import_module("datasets")
+    except ImportError as error:
+        raise UserError("Reading this set needs the library datasets: pip install 'neglab[huggingface]'.") from error

@@ -1,0 +1,67 @@
+"""Images named by a list of paths and labels, such as OpenOOD's imglist files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from neglab.data.base import About, ImageDataset, ImageList
+from neglab.data.listed import listed_files
+from neglab.data.names import as_words, given_names, read_lines
+from neglab.types import UserError, Words
+
+
+class ImageListFile(ImageDataset):
+    """A text file with "relative/path label" in each line.
+
+    Args:
+        root: the folder that the paths start from.
+        list_path: the text file. The last word of a line is the class index, so a path may hold spaces; without
+            `labelled` it may be left out.
+        labelled: True: the labels are those of the ID classes. False: images of no class, whatever their labels say.
+        class_names: with `labelled`, the names in the order of their index: a list, or a file with one name per line.
+        about: what is known of a published set.
+
+    Raises:
+        UserError: on first use, for a missing file, a line without a label, a label without a name, or a root below
+            which none of the paths exists.
+
+    Source: OpenOOD 1.5, openood/datasets/imglist_dataset.py.
+    Differs: OpenOOD splits at the first space, which cuts a path that holds one; its lines with a dictionary of labels
+        are not read.
+    """
+
+    def __init__(
+        self, root: str, list_path: str, labelled: bool, class_names: str | Sequence[str] | None, about: About | None
+    ) -> None:
+        self.root, self.list_path = Path(root).expanduser(), Path(list_path).expanduser()
+        self.place, self.about = f"{self.list_path} in {self.root}", about
+        self.labelled, self._names = labelled, class_names
+
+    def class_names(self) -> Words:
+        names = given_names(self._names)
+        if names is None:
+            raise UserError(
+                "A list of images has no class names; got id_dataset.class_names=null. Set it to their file."
+            )
+        return as_words(names)
+
+    def images(self) -> ImageList:
+        if not self.list_path.is_file():
+            raise self.missing("The list of images must exist")
+        rows = [_path_and_label(line) for line in read_lines(self.list_path)]
+        labels = self._class_labels(rows) if self.labelled else [-1] * len(rows)
+        return listed_files(self, [(self.root / path, label) for (path, _), label in zip(rows, labels, strict=True)])
+
+    def _class_labels(self, rows: Sequence[tuple[str, int | None]]) -> list[int]:
+        num_classes = len(self.class_names())
+        for path, label in rows:
+            if label is None or not 0 <= label < num_classes:
+                raise UserError(
+                    f"Each line of {self.list_path} must end with a label from 0 to {num_classes - 1}, one per class "
+                    f"name; got {label} for {path}. Mend the list, or id_dataset.class_names."
+                )
+        return [label for _, label in rows if label is not None]
+
+
+def _path_and_label(line: str) -> tuple[str, int | None]:
+    path, _, label = line.rpartition(" ")
+    return (path.rstrip(), int(label)) if label.lstrip("-").isdecimal() and path else (line, None)

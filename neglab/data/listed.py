@@ -1,0 +1,38 @@
+"""Images that a dataset's own table names."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from neglab.data.base import ImageDataset, ImageList
+from neglab.types import UserError
+
+
+def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Path, int]]) -> ImageList:
+    """The named images with their class; one that is missing is found when it is read, with all its like.
+
+    Raises:
+        UserError: none of them exists.
+    """
+    paths, labels = [path for path, _ in rows], [label for _, label in rows]
+    if not any(path.is_file() for path in paths):
+        raise dataset.missing("One of the listed images at least must exist")
+    return dataset.counted(ImageList.of_files(paths, labels))
+
+
+@contextmanager
+def whole_tables(place: str | Path, *others: type[Exception]) -> Iterator[None]:
+    """Says of a table that cannot be read as it should where it lies and what to do.
+
+    Args:
+        place: the folder of the tables.
+        others: what a library raises on a damaged table.
+
+    Raises:
+        UserError: a table lacks lines, columns or keys, or is missing.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, FileNotFoundError, *others) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"The tables in {place} must be whole; got {reason}. Extract the archive again.") from error

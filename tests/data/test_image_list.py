@@ -1,0 +1,63 @@
+import fakes
+import pytest
+
+from neglab.data.base import About
+from neglab.data.image_list import ImageListFile
+from neglab.types import UserError
+
+
+@pytest.fixture
+def make(tmp_path):
+    fakes.write_pictures(tmp_path / "images" / "my cats", 2)
+    fakes.write_pictures(tmp_path / "images" / "dogs", 1)
+
+    def build(text, labelled=True, class_names=("cat", "dog"), about=None):
+        (tmp_path / "list.txt").write_text(text)
+        return ImageListFile(str(tmp_path / "images"), str(tmp_path / "list.txt"), labelled, class_names, about)
+
+    return build
+
+
+LINES = "dogs/picture00.png 1\n\nmy cats/picture01.png 0\nmy cats/picture00.png 0\n"
+
+
+def test_paths_and_labels_in_the_order_of_the_list(make, tmp_path):
+    dataset = make(LINES)
+    images = dataset.images()
+    assert images.labels == (1, 0, 0)
+    assert [str(source.path.relative_to(tmp_path / "images")) for source in images.sources] == [
+        "dogs/picture00.png",
+        "my cats/picture01.png",
+        "my cats/picture00.png",
+    ]
+    assert dataset.class_names().names == ("cat", "dog")
+
+
+def test_of_an_ood_list_no_label_counts(make):
+    assert make(LINES, labelled=False).images().labels == (-1, -1, -1)
+    images = make("dogs/picture00.png\nmy cats/picture01.png -1\n", labelled=False).images()
+    assert [source.path.name for source in images.sources] == ["picture00.png", "picture01.png"]
+
+
+def test_a_count_that_differs_is_said(make, caplog):
+    make(LINES, about=About(45000, "", "")).images()
+    assert "must hold 45000 images to be the published set; got 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "got"), [("dogs/picture00.png", "None"), ("dogs/picture00.png 2", "2"), ("a.png -1", "-1")]
+)
+def test_a_label_that_is_none(make, line, got):
+    with pytest.raises(UserError, match=f"must end with a label from 0 to 1, one per class name; got {got} for"):
+        make(f"{LINES}{line}").images()
+
+
+def test_mistakes(make, tmp_path):
+    with pytest.raises(UserError, match=r"One of the listed images at least must exist.* Ask for them\."):
+        make("cats/nowhere.png 0", about=About(1, "Ask for them.", "")).images()
+    with pytest.raises(UserError, match="no class names"):
+        make(LINES, class_names=None).images()
+    dataset = make(LINES)
+    (tmp_path / "list.txt").unlink()
+    with pytest.raises(UserError, match=r"list of images must exist; got .*list.txt in .*images"):
+        dataset.images()

@@ -1,0 +1,105 @@
+import io
+import json
+import pickle
+import tarfile
+
+import fakes
+import numpy as np
+import pytest
+from PIL import Image
+
+from neglab.data.base import About
+from neglab.data.webdataset import WebDataset
+from neglab.types import UserError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return fakes.write_pictures(tmp_path / "pictures", 4)
+
+
+def write_shard(path, members):
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def root(tmp_path, pictures):
+    """Two shards; every kind of label beside each picture."""
+    for shard in range(2):
+        members = {}
+        for i in (2 * shard, 2 * shard + 1):
+            label = i % 2
+            members[f"part.{shard}/{i:04d}.cls"] = b"%d\n" % label
+            members[f"part.{shard}/{i:04d}.jpg"] = pictures[i].read_bytes()
+            members[f"part.{shard}/{i:04d}.json"] = json.dumps(
+                {"label": label, "name": ["owl", "barn_cat"][label]}
+            ).encode()
+            members[f"part.{shard}/{i:04d}.txt"] = [b"owl", b"barn_cat"][label]
+            members[f"part.{shard}/._{i:04d}.jpg"] = b"fork"
+        write_shard(tmp_path / "shards" / f"val-{shard:02d}.tar", members)
+    return tmp_path / "shards"
+
+
+def dataset(root, labelled=True, label="cls", class_names=("owl", "cat"), about=None):
+    return WebDataset(str(root), labelled, label, class_names, about)
+
+
+def test_pictures_are_those_of_the_files(root, pictures):
+    images = pickle.loads(pickle.dumps(dataset(root).images()))
+    assert images.labels == (0, 1, 0, 1)
+    assert [str(source) for source in images.sources][1::2] == [
+        f"{root}/val-00.tar/part.0/0001.jpg",
+        f"{root}/val-01.tar/part.1/0003.jpg",
+    ]
+    for source, path in zip(images.sources, pictures, strict=True):
+        with source.open() as read, Image.open(path) as written:
+            assert np.array_equal(np.asarray(read), np.asarray(written))
+        content = source.origin.read_bytes()
+        start, size = map(int, source.key.split(":"))
+        assert content[start : start + size] == path.read_bytes()
+
+
+@pytest.mark.parametrize("label", ["cls", "json.label", "json.name", "txt"])
+def test_every_kind_of_label(root, label):
+    names = ["owl", "barn_cat"]
+    assert dataset(root, label=label, class_names=names).images().labels == (0, 1, 0, 1)
+    if label in ("json.name", "txt"):
+        unnamed = dataset(root, label=label, class_names=None)
+        assert unnamed.images().labels == (1, 0, 1, 0)
+        assert unnamed.class_names().names == ("barn cat", "owl")
+
+
+def test_an_ood_set_takes_every_picture(root, caplog):
+    images = dataset(root, labelled=False, class_names=None, about=About(5, "", "")).images()
+    assert images.labels == (-1,) * 4
+    assert "must hold 5 images to be the published set; got 4" in caplog.text
+
+
+def test_a_folder_a_file_or_a_pattern(root):
+    assert len(dataset(root / "val-01.tar").images()) == 2
+    assert len(dataset(root / "val-*.tar").images()) == 4
+    with pytest.raises(UserError, match=r"shards that end with .tar, not compressed; got .*train"):
+        dataset(root / "train-*.tar").images()
+
+
+def test_mistakes(root, tmp_path, pictures):
+    with pytest.raises(UserError, match="Labels that are no names need names"):
+        dataset(root, class_names=None).images()
+    with pytest.raises(UserError, match="one of the 1 class names"):
+        dataset(root, class_names=["owl"]).images()
+    with pytest.raises(UserError, match=r"got no part.0/0000.id for .*0000.jpg"):
+        dataset(root, label="id").images()
+    with pytest.raises(UserError, match="has none: KeyError: 'class'"):
+        dataset(root, label="json.class").images()
+    write_shard(tmp_path / "one" / "a.tar", {"a.jpg": pictures[0].read_bytes(), "a.json": b"[1, 2]"})
+    for label in ("json.name", "json"):
+        with pytest.raises(UserError, match=r"a.json has none|class names, or a number"):
+            dataset(tmp_path / "one", label=label).images()
+    write_shard(tmp_path / "none" / "a.tar", {"a.txt": b"owl"})
+    with pytest.raises(UserError, match="at least one image"):
+        dataset(tmp_path / "none").images()
