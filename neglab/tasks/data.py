@@ -65,11 +65,12 @@ def run(config: DictConfig) -> None:
     nodes = needed(config) if described else known(overrides)
     with _silent("neglab.data"):
         findings = [inspect(name, instantiate(node)) for name, node in nodes.items()]
-    Console().print(table(findings))
+    console = Console()
+    console.print(table(findings), *advices(findings), sep="\n", highlight=False)
     if described and (missing := [finding.name for finding in findings if finding.num_images is None]):
         raise UserError(
-            f"All sets of a run must be there; {len(missing)} of {len(findings)} are not: {', '.join(missing)}. The "
-            "table says where each comes from; data.download=true fetches those that can be fetched."
+            f"All sets of a run must be there; {len(missing)} of {len(findings)} are not: {', '.join(missing)}. Above "
+            "stands where each comes from; data.download=true fetches those that can be fetched."
         )
 
 
@@ -110,7 +111,7 @@ def inspect(name: str, dataset: ImageDataset) -> Finding:
         if not name.startswith("ood_datasets"):
             dataset.class_names()
     except UserError as error:
-        # `ImageDataset.missing` says where a set comes from; here the table has the rest of it.
+        # `ImageDataset.missing` says where a set comes from; the table has the rest of it.
         absent = about is not None and about.obtain in str(error)
         advice = f"{about.obtain} Licence: {about.licence}." if about and absent else str(error)
         return Finding(name, dataset.place, None, expected, advice)
@@ -125,20 +126,25 @@ def inspect(name: str, dataset: ImageDataset) -> Finding:
 
 
 def table(findings: Sequence[Finding]) -> Table:
-    """One row per set, the groups apart; what is to be done for several is said once."""
+    """One row per set, the groups apart."""
     result = Table(title="Image sets", title_justify="left")
-    for heading in ("set", "looked for in", "images", "expected", "what to do"):
+    for heading in ("set", "looked for in", "images", "expected"):
         result.add_column(heading, justify="right" if heading in ("images", "expected") else "left", overflow="fold")
-    first: dict[str, str] = {}
     for i, finding in enumerate(findings):
         if i and finding.group != findings[i - 1].group:
             result.add_section()
-        said = first.setdefault(finding.advice, finding.name)
-        advice = f"as {said}" if finding.advice and said != finding.name else finding.advice
         found = "[red]missing[/red]" if finding.num_images is None else f"{finding.num_images:,}"
         expected = "" if finding.expected is None else f"{finding.expected:,}"
-        result.add_row(escape(finding.name), escape(finding.place), found, expected, escape(advice))
+        result.add_row(escape(finding.name), escape(finding.place), found, expected)
     return result
+
+
+def advices(findings: Sequence[Finding]) -> list[str]:
+    """What is to be done, each thing once, after the sets for which it is."""
+    names: dict[str, list[str]] = {}
+    for finding in findings:
+        names.setdefault(finding.advice, []).append(finding.name)
+    return [f"[bold]{escape(', '.join(of))}[/bold]: {escape(advice)}" for advice, of in names.items() if advice]
 
 
 @contextmanager
