@@ -101,7 +101,7 @@ def users_mistake(error: BaseException) -> str | None:
 
     chain: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in chain:  # an error that is raised out of its wrapping is its own context
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     if found := next((link for link in chain if isinstance(link, UserError)), None):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from neglab.cli import rewrite
+from neglab.cli import rewrite, users_mistake
+from neglab.types import UserError
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,20 @@ def test_an_unknown_command_word(neglab):
     assert finished.returncode == 2
     known = "compare_filters, data, detect, evaluate, explain, learn, negation, report"
     assert f"`evalute` is no command; there is {known}" in finished.stderr
+
+
+def test_a_mistake_raised_out_of_its_wrapping_is_found():
+    """Such a chain of causes leads back to itself."""
+    mistake = UserError("mend it")
+    with pytest.raises(UserError) as raised:
+        try:
+            raise RuntimeError from mistake
+        except RuntimeError:
+            raise mistake from None
+    assert users_mistake(raised.value) == "mend it"
+    mistake.__context__ = RuntimeError()
+    mistake.__context__.__cause__ = mistake
+    assert users_mistake(mistake.__context__) == "mend it"
 
 
 def test_version(neglab):
