@@ -88,7 +88,9 @@ def _made(node: Any) -> Any:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
-        raise cause or error from None
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def _targets(value: Any) -> list[str]:

@@ -140,7 +140,7 @@ def test_the_sweeps_are_the_rows_of_the_tables():
 
 def test_an_experiment_is_a_sweep_by_itself(neglab, overrides, tmp_path):
     """Hydra takes the mode and the sweep from the experiment's YAML; the command line still wins."""
-    mining = ["negative_selector.num_labels=20", "score.num_groups=1,4", "~backbone.transform", "plots=false"]
+    mining = ["negative_selector.num_labels=20", "score.num_groups=1,4", "plots=false"]
     finished = neglab("experiment=neglabel_table15_number_of_groups", *overrides, *mining)
     assert finished.returncode == 0, finished.stderr
     (path,) = tmp_path.glob("multirun/*/*/aggregate.csv")

@@ -2,15 +2,39 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 
+@dataclass(frozen=True)
+class Job:
+    """By what a run is found again.
+
+    Attributes:
+        command: what it does, such as "evaluate".
+        folder: where its files are.
+        sweep: the name that all jobs of one sweep share; None: it is no job of a sweep.
+        tags: method, backbone and ID set, those that the command has.
+    """
+
+    command: str
+    folder: Path
+    sweep: str | None
+    tags: tuple[str, ...]
+
+
 class RunLogger(ABC):
-    """Receives one run's config, metrics, tables and pictures."""
+    """Receives one run's config, metrics, tables and plots.
+
+    Attributes:
+        log_images: whether it wants some of the dataset's images too.
+    """
+
+    log_images = False
 
     @abstractmethod
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], job: Job) -> None:
         """Begin the run; `config` is the resolved one."""
 
     @abstractmethod
@@ -23,7 +47,7 @@ class RunLogger(ABC):
 
     @abstractmethod
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table of results or labels."""
+        """A table of results, labels or images; a cell may be a PIL image."""
 
     @abstractmethod
     def log_image(self, name: str, path: Path) -> None:

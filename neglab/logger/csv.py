@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neglab.logger.base import RunLogger
+from neglab.logger.base import Job, RunLogger
 
 
 class CSVRunLogger(RunLogger):
     """Adds nothing to the files that every run writes."""
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], job: Job) -> None:
         pass
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:

@@ -1,13 +1,17 @@
 """Weights & Biases: one run per job, online for whoever is logged in, else offline without a question."""
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from neglab.logger.base import RunLogger
+from PIL import Image
+
+from neglab.logger.base import Job, RunLogger
 from neglab.types import UserError
 
 DEFAULT_SERVER = "https://api.wandb.ai"
@@ -19,12 +23,11 @@ class WandbRunLogger(RunLogger):
 
     Args:
         project: W&B's project.
-        group: runs that belong together, such as the jobs of one sweep; None: none.
-        job_type: what the run does, such as "evaluate".
+        group: runs that belong together; None: the jobs of one sweep.
         name: the run's name; None: W&B makes one up.
-        tags: for finding it again.
-        folder: where W&B keeps its files.
+        tags: for finding it again, beside method, backbone and ID set.
         mode: "auto" is online for whoever is logged in and offline otherwise; "online", "offline", "disabled".
+        log_images: whether images of the dataset leave this machine.
 
     Raises:
         UserError: an unknown mode.
@@ -34,30 +37,40 @@ class WandbRunLogger(RunLogger):
         self,
         project: str,
         group: str | None,
-        job_type: str,
         name: str | None,
         tags: Sequence[str],
-        folder: str,
         mode: str,
+        log_images: bool,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"logger.mode must be one of {', '.join(MODES)}; got {mode!r}.")
-        self.options = {"project": project, "group": group, "job_type": job_type, "name": name, "tags": list(tags)}
-        self.folder, self.mode = folder, mode
+        self.project, self.group, self.name, self.tags = project, group, name, tuple(tags)
+        self.mode, self.log_images = mode, log_images
         self.run: Any = None
+        self.staging = Path()
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def start(self, config: Mapping[str, Any], job: Job) -> None:
         import wandb  # here: `logger=csv` must not pay for it
 
         mode: Any = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE") or mode_of_this_user()
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        self.staging = job.folder.absolute() / "wandb"
         # Without these, a job of a few seconds spends as long on W&B's own bookkeeping.
         quick = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
         )
         # "create_new": the jobs of a multirun share a process and must not merge into one run.
         self.run = wandb.init(
-            **self.options, dir=self.folder, mode=mode, config=dict(config), settings=quick, reinit="create_new"
+            project=self.project,
+            group=self.group or job.sweep,
+            job_type=job.command,
+            name=self.name,
+            tags=list(dict.fromkeys([*job.tags, *self.tags])),
+            dir=job.folder,
+            mode=mode,
+            config=dict(config),
+            settings=quick,
+            reinit="create_new",
         )
 
     def log_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -69,7 +82,9 @@ class WandbRunLogger(RunLogger):
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb
 
-        self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+        cells = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
+        with staging_in(self.staging):
+            self.run.log({name: wandb.Table(columns=list(columns), data=cells)})
 
     def log_image(self, name: str, path: Path) -> None:
         import wandb
@@ -78,8 +93,21 @@ class WandbRunLogger(RunLogger):
 
     def finish(self) -> None:
         if self.run is not None:
-            self.run.finish()
+            self.run.finish(exit_code=int(sys.exc_info()[0] is not None))  # called on the way out of a failure too
             self.run = None
+
+
+@contextmanager
+def staging_in(folder: Path) -> Iterator[None]:
+    """W&B copies a table and its images to the home folder, unless this variable names another: an offline run is
+    whole only with them, so they stay with its other files."""
+    chosen = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = chosen or str(folder)
+    try:
+        yield
+    finally:
+        if chosen is None:
+            del os.environ["WANDB_DATA_DIR"]
 
 
 def mode_of_this_user() -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
 from neglab.tasks.published import compare, comparison_tables
 from neglab.tasks.results import HEADINGS, METRICS, write_rows
@@ -139,7 +141,7 @@ def _cell(row: Row, name: str) -> str:
 
 
 class AggregateSeeds(Callback):
-    """At the end of a multirun, writes and shows the table over its jobs."""
+    """At the end of a multirun, writes, shows and logs the table over its jobs."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -147,3 +149,22 @@ class AggregateSeeds(Callback):
         if tables := write_aggregate(folder):
             console.print(*tables, sep="\n")
             console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
+            log_aggregate(folder, list(config.hydra.overrides.task), instantiate(config.logger))
+
+
+def sweep_name(folder: str | Path) -> str:
+    """What all jobs of a sweep share in a dashboard: the end of their folder, such as "2026-01-31-23-59-59"."""
+    return "-".join(Path(folder).absolute().parts[-2:])
+
+
+def log_aggregate(folder: Path, overrides: Sequence[str], logger: RunLogger) -> None:
+    """The table over a sweep's jobs as a run of its own beside theirs."""
+    rows = aggregate(collect_rows(folder))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    # An empty cell becomes None: W&B refuses text in a column of numbers.
+    cells = [[None if row.get(name, "") == "" else row[name] for name in columns] for row in rows]
+    try:
+        logger.start({"overrides": list(overrides)}, Job("aggregate", folder, sweep_name(folder), ()))
+        logger.log_table("aggregate", columns, cells)
+    finally:
+        logger.finish()

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,12 +26,13 @@ from neglab.predictions import Prediction
 from neglab.prompt.templates import PromptTemplates
 from neglab.store import Store, write_atomically
 from neglab.stream.base import StreamPlan
+from neglab.tasks.evaluate import job
 from neglab.tasks.results import write_csv
 from neglab.types import LabelledEmbeddings, UserError, Words
 
 COLUMNS = ("path", "id_score", *Prediction._fields[1:], "error")
 PHOTOS, ID_IMAGES = "images", "id_images"
-NUM_SHOWN = 10  # images on the console
+NUM_SHOWN = 10  # images on the console and, with logger.log_images, in W&B
 
 Found = list[tuple[str, Prediction]]
 
@@ -77,7 +79,7 @@ def run(config: DictConfig) -> None:
     logger: RunLogger = instantiate(config.logger)
     photos = Photos.below(config.images, PHOTOS)
     try:
-        logger.start(OmegaConf.to_container(config, resolve=True))  # pyright: ignore[reportArgumentType]
+        logger.start(OmegaConf.to_container(config, resolve=True), job(config, "detect"))  # pyright: ignore[reportArgumentType]
         detector = open_detector(config)
         images, id_images = embed(config, detector, photos)
         if config.threshold is not None:
@@ -94,6 +96,8 @@ def run(config: DictConfig) -> None:
         num_ood = sum(bool(prediction.is_ood) for _, prediction in found)
         counts = {"num_images": len(found), "num_ood": num_ood, "num_unreadable": len(broken)}
         logger.log_metrics({name: float(count) for name, count in counts.items()})
+        if logger.log_images:
+            logger.log_table("sample_images", ("image", *COLUMNS[:-1]), sample_rows(found[:NUM_SHOWN]))
     finally:
         logger.finish()
     show(console, found, facts)
@@ -206,6 +210,12 @@ def cards(found: Found) -> Iterator[Card]:
             labels.append((prediction.negative_label, prediction.negative_share, False))
         link = Path(path).resolve().as_uri()
         yield Card(Path(path).name, link, small, prediction.score, prediction.is_ood, tuple(labels))
+
+
+def sample_rows(found: Found) -> list[tuple[Any, ...]]:
+    """Thumbnail, path and prediction of each image."""
+    pictures = (Image.open(io.BytesIO(card.thumbnail)) for card in cards(found))
+    return [(picture, path, *prediction) for picture, (path, prediction) in zip(pictures, found, strict=True)]
 
 
 def show(console: Console, found: Found, facts: Sequence[str]) -> None:

@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
 from neglab.compose import build
-from neglab.logger.base import RunLogger
-from neglab.pipeline import Evaluation, evaluate
+from neglab.data.pictures import as_rgb
+from neglab.embedder import Embedder
+from neglab.logger.base import Job, RunLogger
+from neglab.pipeline import ID, Evaluation, Parts, evaluate
+from neglab.plots.contact_sheet import SIZE
 from neglab.plots.detection import roc_curves, score_histograms
+from neglab.predictions import predictions
 from neglab.prompt.learned import LearnedPrompts
-from neglab.tasks.aggregate import aggregate
+from neglab.tasks.aggregate import aggregate, sweep_name
 from neglab.tasks.published import compare, comparison_tables, identify
 from neglab.tasks.results import (
     NEGATIVE_LABEL_COLUMNS,
@@ -27,6 +32,10 @@ from neglab.tasks.results import (
     write_results,
     write_scores,
 )
+from neglab.types import TextBank
+
+SAMPLE_COLUMNS = ("dataset", "image", "path", "id_score", "predicted_class", "negative_label")
+NUM_SAMPLES = 8  # images of each set
 
 
 def run(config: DictConfig) -> float:
@@ -38,7 +47,7 @@ def run(config: DictConfig) -> float:
     # Not as markup: an override may hold brackets.
     console.print(f"{label} on {description['id_dataset']}, {description['backbone']}", style="bold", markup=False)
     try:
-        logger.start(OmegaConf.to_container(config, resolve=True))  # pyright: ignore[reportArgumentType]
+        logger.start(OmegaConf.to_container(config, resolve=True), job(config, "evaluate"))  # pyright: ignore[reportArgumentType]
         start = time.perf_counter()
         parts = build(config)
         evaluation = evaluate(parts)
@@ -62,6 +71,8 @@ def run(config: DictConfig) -> float:
         logger.log_table("negative_labels", NEGATIVE_LABEL_COLUMNS, negative_rows)
         if config.plots:
             draw(evaluation, metrics, str(label), folder, logger)
+        if logger.log_images:
+            logger.log_table("sample_images", SAMPLE_COLUMNS, sample_rows(parts, evaluation))
     finally:
         logger.finish()
     console.print(
@@ -107,6 +118,45 @@ def run_choices(config: DictConfig) -> tuple[dict[str, str], list[str]]:
         hydra = HydraConfig.get()
         choices, overrides = hydra.runtime.choices, hydra.overrides.task
     return {group: str(choices[group] or "custom") for group in ("method", *GROUPS)}, list(overrides)
+
+
+def job(config: DictConfig, command: str) -> Job:
+    """By what a dashboard finds this run, from Hydra's command line or from `compose`."""
+    sweep = None
+    if "run" in config:
+        choices = config.run.choices
+    else:
+        hydra = HydraConfig.get()
+        choices = hydra.runtime.choices
+        sweep = sweep_name(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
+    tags = (choices.get(group) for group in ("method", "prompt_learner", "backbone", "id_dataset"))
+    return Job(command, Path(config.paths.output), sweep, tuple(filter(None, tags)))
+
+
+def sample_rows(parts: Parts, evaluation: Evaluation) -> list[tuple[Any, ...]]:
+    """Of the ID set the images most like OOD, of an OOD set those most like ID, with the labels that say so."""
+    bank = TextBank(evaluation.id_labels, evaluation.negatives, parts.backbone.logit_scale)
+    # The pipeline has left every embedding in the store.
+    encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
+    images, _ = encoder.embed(parts.benchmark, [])
+    # Where each OOD set's stream scores the ID images anew, those of the first stand for all.
+    tables = {ID: evaluation.pairs[0].id_images}
+    tables |= {pair.ood_images.dataset: pair.ood_images for pair in evaluation.pairs}
+    rows: list[tuple[Any, ...]] = []
+    for name, table in tables.items():
+        chosen = table.scores.argsort(descending=name != ID)[:NUM_SAMPLES]
+        paths = [table.paths[i] for i in chosen.tolist()]
+        # By path: a stream may leave images out.
+        place = {path: i for i, path in enumerate(images[name].paths)}
+        embeddings = images[name].embeddings[[place[path] for path in paths]]
+        found = predictions(table.scores[chosen], embeddings, bank, None)
+        sources = {str(source): source for source in parts.benchmark[name].images().sources}
+        for path, prediction in zip(paths, found, strict=True):
+            with sources[path].open() as image:
+                small = as_rgb(image)
+            small.thumbnail((SIZE, SIZE))
+            rows.append((name, small, path, prediction.score, prediction.predicted_class, prediction.negative_label))
+    return rows
 
 
 def draw(evaluation: Evaluation, metrics: dict[str, float], title: str, folder: Path, logger: RunLogger) -> None:

@@ -26,6 +26,7 @@ from neglab.modules.training_state import Curve
 from neglab.prompt.templates import PromptTemplates
 from neglab.prompt_learner.base import PromptLearner
 from neglab.store import Store, digest, write_atomically
+from neglab.tasks.evaluate import job
 from neglab.types import LabelledEmbeddings, UserError, generator
 
 FEW_SHOT, TEST = "few-shot images", "ID test images"
@@ -46,12 +47,12 @@ def run(config: DictConfig) -> float:
     """Learn prompts as a config says; returns the ID accuracy, on the ID test images where there are some."""
     console, folder, start = Console(), Path(config.paths.output), time.perf_counter()
     settings: Any = OmegaConf.to_container(config, resolve=True)
-    logger = _logger(config)
+    logger: RunLogger = instantiate(config.logger)
     learner: PromptLearner = instantiate(config.prompt_learner)
     title = f"{learner.name}, seed {config.seed.value}, {config.id_images.num_per_class} images per class"
     console.print(f"Learning prompts: {title}", style="bold", markup=False)
     try:
-        logger.start(settings)
+        logger.start(settings, job(config, "learn"))
         store = Store(config.paths.store)
         lesson = prepare(config, store)
         tower = TokenTower(lesson.backbone, config.learn.prompts_per_pass)
@@ -193,11 +194,6 @@ def _identity(settings: dict[str, Any], lesson: Lesson) -> dict[str, Any]:
         "images": digest([lesson.images.embeddings.tolist(), lesson.images.labels.tolist()]),
         "code": CODE_VERSION,
     }
-
-
-def _logger(config: DictConfig) -> RunLogger:
-    own = {"job_type": "learn"} if "job_type" in config.logger else {}
-    return instantiate(config.logger, **own)
 
 
 def _device(devices: Devices) -> torch.device:
