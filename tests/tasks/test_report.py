@@ -64,6 +64,14 @@ def test_one_folder_may_be_chosen(report, tmp_path):
     assert [row["auroc_mean"] for row in report(f"results={tmp_path}/outputs/two")] == ["0.8"]
 
 
+def test_a_run_above_others_is_one_run(report, tmp_path):
+    write_run(tmp_path / "all", {"sun": 0.9, "mean": 0.9}, seed=0)
+    write_run(tmp_path / "all/below", {"sun": 0.7, "mean": 0.7}, seed=1)
+    ((mean, seeds),) = [(row["auroc_mean"], row["num_seeds"]) for row in report(f"results={tmp_path}/all")]
+    assert (mean, seeds) == ("0.8", "2")
+    assert "2 finished runs, 0 without" in (tmp_path / "report/report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -1,0 +1,141 @@
+"""The runs below a folder: what each left, with which command it was started, and which never finished."""
+
+import csv
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from torch import Tensor
+from yaml import YAMLError
+
+from neglab.tasks.aggregate import SEEDS, collect_rows
+from neglab.types import UserError
+
+PICTURES = ("score_histograms.png", "roc_curves.png")
+UNKNOWN = "unknown: the run's folder holds no .hydra/overrides.yaml"
+
+Row = dict[str, Any]
+Scores = tuple[tuple[str, ...], Float[Tensor, " _"]]  # paths and ID scores, by path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        rows: of its results.csv.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        return setting(self.rows[0])
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        return tuple(str(self.rows[0].get(name, "")) for name in SEEDS)
+
+    @property
+    def ood_datasets(self) -> list[str]:
+        return [row["ood_dataset"] for row in self.rows if row["ood_dataset"] != "mean"]
+
+    def pictures(self) -> list[bytes]:
+        """Those that the run drew."""
+        return [(self.folder / name).read_bytes() for name in PICTURES if (self.folder / name).is_file()]
+
+    def scores(self) -> dict[str, tuple[Scores, Scores]] | None:
+        """By OOD set, the scores of the ID images and of its own; None: the run's folder has lost some.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        folder = self.folder / "scores"
+        # Where each OOD set's stream scores the ID images anew, they stand beside that set's.
+        own = {name: folder / f"id_{name}.csv" for name in self.ood_datasets}
+        files = {name: (path if path.is_file() else folder / "id.csv") for name, path in own.items()}
+        if not all(path.is_file() for name, path in files.items() for path in (path, folder / f"{name}.csv")):
+            return None
+        read = {path: _read_scores(path) for path in set(files.values())}
+        return {name: (read[path], _read_scores(folder / f"{name}.csv")) for name, path in files.items()}
+
+
+def setting(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """ID set, stream and method: what a row of the report's tables stands for."""
+    label = " ".join(filter(None, (row["method"], row["overrides"])))
+    return str(row.get("id_dataset", "")), str(row.get("stream", "none")), label
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """The finished runs below a folder.
+
+    Raises:
+        UserError: a results.csv is none of neglab's, or damaged.
+    """
+    paths = sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
+    return [Run(path.parent, tuple(_own_rows(path.parent))) for path in paths]
+
+
+def _own_rows(folder: Path) -> list[Row]:
+    """Not those of runs further below: the nearest file is read first, and a run's mean is its last row."""
+    rows = collect_rows(folder)
+    return rows[: 1 + [row["ood_dataset"] for row in rows].index("mean")]
+
+
+def unfinished_runs(folder: Path) -> list[Path]:
+    """Folders where a benchmark was to be scored and no result lies: killed, failed or still running."""
+    started = (path.parent.parent for path in sorted(folder.rglob(".hydra/hydra.yaml")))
+    return [path for path in started if not (path / "results.csv").is_file() and _command_word(path) == "evaluate"]
+
+
+def command(folder: Path) -> str:
+    """As it would be typed in a shell."""
+    overrides = _load(folder / ".hydra/overrides.yaml")
+    if not isinstance(overrides, list):
+        return UNKNOWN
+    word = _command_word(folder)
+    return shlex.join(["neglab", *([] if word == "evaluate" else [word]), *map(str, overrides)])
+
+
+def _command_word(folder: Path) -> str:
+    """A command's word is the name of its root config."""
+    found = _load(folder / ".hydra/hydra.yaml")
+    job = found.get("hydra", {}).get("job", {}) if isinstance(found, dict) else {}
+    return str(job.get("config_name", "evaluate"))
+
+
+def _load(path: Path) -> Any:
+    """A YAML file as plain values; None where a killed run left none, or half of one."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return None
+
+
+def _read_scores(path: Path) -> Scores:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = sorted((row["path"], float(row["id_score"])) for row in csv.DictReader(file))
+        if not rows:
+            raise ValueError("no image")
+    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"Every file in a run's scores/ must be as the run left it; {path} cannot be read "
+            f"({type(error).__name__}: {error}). Run it again, move it away, or set bootstrap.resamples=null."
+        ) from error
+    return tuple(name for name, _ in rows), torch.tensor([score for _, score in rows], dtype=torch.float64)
+
+
+def by_setting(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:
+    """The runs of each setting, one per seed: the same seed twice is one observation."""
+    found: dict[tuple[str, str, str], dict[tuple[str, ...], Run]] = {}
+    for run in runs:
+        found.setdefault(run.setting, {})[run.seeds] = run
+    return {key: list(members.values()) for key, members in found.items()}

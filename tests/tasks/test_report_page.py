@@ -1,0 +1,198 @@
+"""The whole way from runs' folders to the page, the Markdown and the LaTeX of a report."""
+
+import base64
+import csv
+import io
+import json
+import re
+import statistics
+import zlib
+from html import unescape
+
+import pytest
+import torch
+from PIL import Image
+
+from neglab.compose import compose
+from neglab.metrics.intervals import percentile_interval, resampled_metrics
+from neglab.plots.detection import roc_curves, score_histograms
+from neglab.tasks.report import run
+from neglab.tasks.report_page import RunSection, report_page
+from neglab.tasks.report_tables import ReportTable
+from neglab.tasks.results import measure, result_rows, write_results, write_scores
+from neglab.types import ScoredPair, ScoreTable, UserError, generator
+
+SETS = ("near", "far")
+SETTING = {"overrides": "", "backbone": "mini", "id_dataset": "pets", "stream": "none", "num_negatives": 5}
+
+
+def scored(name, size, shift, noise, draw):
+    paths = tuple(f"{name}/{i}.png" for i in reversed(range(size)))  # a run need not write them sorted
+    labels = torch.zeros(size, dtype=torch.long) if name.startswith("id") else torch.full((size,), -1)
+    scores = torch.linspace(0, 1, size) + shift + noise * torch.randn(size, generator=draw)
+    return ScoreTable(name, scores, labels, torch.zeros(size, dtype=torch.long), paths)
+
+
+def write_run(folder, method, seed, shift, arguments=None, id_names=("id", "id"), **setting):
+    """What a finished run leaves, by the very functions that write it."""
+    (folder / ".hydra").mkdir(parents=True)
+    overrides = [f"method={method}", f"seed.value={seed}"] if arguments is None else arguments
+    (folder / ".hydra/overrides.yaml").write_text(json.dumps(overrides))
+    (folder / ".hydra/hydra.yaml").write_text("hydra: {job: {config_name: evaluate}}")
+    draw = generator(seed)
+    known = {name: scored(name, 40, shift, 0.4, draw) for name in id_names}
+    pairs = [ScoredPair(known[own], scored(name, 30, 0, 0.4, draw)) for own, name in zip(id_names, SETS, strict=True)]
+    metrics = measure(pairs)
+    described = {"method": method, **SETTING, "seed": seed, **setting}
+    write_results(folder, result_rows(described, metrics), metrics)
+    write_scores(folder, pairs, ("cat",))
+    both = {pair.ood_images.dataset: (pair.id_images.scores, pair.ood_images.scores) for pair in pairs}
+    score_histograms(both, method, folder / "score_histograms.png")
+    roc_curves(both, {name: metrics[f"ood/{name}/auroc"] for name in both}, method, folder / "roc_curves.png")
+    return metrics, both
+
+
+def killed_run(folder, command="evaluate"):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("- method=csp\n- seed.value=2\n")
+    (folder / ".hydra/hydra.yaml").write_text(f"hydra: {{job: {{config_name: {command}}}}}")
+
+
+@pytest.fixture
+def report(tmp_path, capsys):
+    """Runs `neglab report` on a folder; returns what is in report.html, .md, .tex and .csv and on the console."""
+
+    def make(*overrides):
+        output = tmp_path / "report"
+        output.mkdir(exist_ok=True)
+        run(compose([f"results={tmp_path}/multirun", *overrides], "report", output))
+        texts = [(output / f"report.{ending}").read_text() for ending in ("html", "md", "tex")]
+        with (output / "report.csv").open(newline="") as file:
+            return *texts, list(csv.DictReader(file)), capsys.readouterr().out
+
+    return make
+
+
+def page_tables(page):
+    """By title, the lines of each table, as text."""
+    found = re.findall(r"<h2>([^<]*)</h2><div class=\"scroll\"><table>(.*?)</table>", page, re.DOTALL)
+    rows = {title: re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)[1:] for title, body in found}
+    return {
+        unescape(title): [
+            [unescape(re.sub("<.*?>", "", cell)) for cell in re.findall("<td>.*?</td>", row)] for row in body
+        ]
+        for title, body in rows.items()
+    }
+
+
+def test_the_page_of_a_killed_sweep_holds_its_rows_numbers_and_pictures(report, tmp_path):
+    sweep = tmp_path / "multirun/day/time"
+    mcm = [write_run(sweep / f"{seed}_mcm", "mcm", seed, 0.3)[0] for seed in (0, 1)]
+    gen, _ = write_run(sweep / "2_gen", "gen", 0, 0.9, ["method=gen", "prompt.text=a; <b>"])
+    killed_run(sweep / "3_csp")
+    killed_run(sweep / "4_learn", command="learn")  # leaves no results.csv when it is done, either
+    page, markdown, latex, _, console = report()
+    tables = page_tables(page)
+    assert [len(rows) for rows in tables.values()] == [2, 2, 2, 1, 4]
+    means, by_set = list(tables.values())[:2]
+    auroc = [run["ood/mean/auroc"] for run in mcm]
+    shown = f"{100 * statistics.mean(auroc):.2f} ± {100 * statistics.stdev(auroc):.2f}"
+    fpr = [f"{100 * gen[f'ood/mean/fpr95_{side}_positive']:.2f}" for side in ("id", "ood")]
+    assert (means[0][0], means[0][4]) == ("mcm", shown)
+    assert means[1] == ["gen", "1", "no", "100.00", f"{100 * gen['ood/mean/auroc']:.2f}", *fpr]
+    assert by_set[1] == ["gen", *(f"{100 * gen[f'ood/{name}/auroc']:.2f}" for name in SETS)]
+    best = f"{100 * gen['ood/mean/auroc']:.2f}"
+    assert f"<b>{best}</b>" in page and f"**{best}**" in markdown and rf"\textbf{{{best}}}" in latex
+    pictures = [base64.b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
+    images = [Image.open(io.BytesIO(picture)) for picture in pictures]
+    assert len(images) == 6 and all(image.convert("RGB").width > 100 for image in images)
+    assert "neglab method=gen &#x27;prompt.text=a; &lt;b&gt;&#x27;" in page  # as a shell takes it
+    assert "neglab method=csp seed.value=2" in page and "3 finished runs, 1 without a result" in page
+    assert all("3_csp" in text for text in (page, markdown, console)) and "4_learn" not in page + console
+    assert f"<td>torch</td><td>{torch.__version__.split('+')[0]}" in page
+    assert "://" not in page and not re.search(r'(src|href)="(?!data:)', page)  # nothing is fetched
+
+
+def test_intervals_are_those_of_the_images(report, tmp_path):
+    """Paths are sorted before images are drawn; seeds are averaged draw by draw."""
+    runs = [write_run(tmp_path / f"multirun/{seed}", "mcm", seed, 0.4)[1] for seed in (0, 1)]
+    page, _, _, rows, _ = report("bootstrap.resamples=50", "bootstrap.level=0.8", "bootstrap.seed=7")
+    order = {size: sorted(range(size), key=lambda i, size=size: f"{size - 1 - i}.png") for size in (40, 30)}
+    drawn = {}
+    for name, row in zip(SETS, rows, strict=True):
+        seed = 7 + 1 + zlib.crc32(name.encode())
+        values = [
+            resampled_metrics(found[name][0].double()[order[40]], found[name][1].double()[order[30]], 50, 7, seed)
+            for found in runs
+        ]
+        drawn[name] = sum(value["auroc"] for value in values) / 2
+        assert (float(row["auroc_low"]), float(row["auroc_high"])) == pytest.approx(
+            percentile_interval(drawn[name], 0.8)
+        )
+        assert float(row["auroc_low"]) < float(row["auroc_mean"]) < float(row["auroc_high"])
+    low, high = percentile_interval((drawn["near"] + drawn["far"]) / 2, 0.8)
+    assert f"[{100 * low:.2f}, {100 * high:.2f}]" in page and "80% bootstrap intervals" in page
+
+
+def test_the_two_best_are_paired_on_the_same_images(report, tmp_path):
+    for i, (method, shift) in enumerate((("worst", 0.1), ("best", 1.5), ("second", 0.5))):
+        write_run(tmp_path / f"multirun/{i}", method, 3, shift)
+    ((best, second, difference, interval, p),) = page_tables(report("bootstrap.resamples=199")[0])[
+        "The two best by mean AUROC, paired over the images, in percent"
+    ]
+    assert (best, second, p) == ("best", "second", "0.0100")  # 2 / 200: no resample has it otherwise
+    low, high = map(float, interval.strip("[]").split(", "))
+    assert 0 < low < float(difference) < high
+    path = tmp_path / "multirun/2/scores/far.csv"
+    path.write_text(path.read_text().replace("far/0.png", "far/other.png"))
+    page = report("bootstrap.resamples=199")[0]
+    assert "not both have their scores of the same images" in page and "0.0100" not in page
+
+
+def test_adaptive_scores_stand_apart_with_their_own_id_scores(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "mcm", 0, 0.3)
+    stream = {"stream": "shuffled, batches of 256", "stream_seed": 0}
+    write_run(tmp_path / "multirun/1", "adaneg", 0, 0.9, id_names=("id_near", "id_far"), **stream)
+    tables = page_tables(report("bootstrap.resamples=20")[0])
+    assert [len(rows) for rows in tables.values()] == [1, 1, 1, 1, 1, 1, 4]
+    assert "<b>" not in report("bootstrap.resamples=20")[0]  # neither beats the other
+    (interval,) = tables[next(title for title in tables if title.startswith("Adaptive (shuffled"))]
+    assert interval[0] == "adaneg" and "[" in interval[1]
+
+
+def test_id_sets_do_not_compete(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "mcm", 0, 0.3)
+    write_run(tmp_path / "multirun/1", "mcm", 0, 0.9, id_dataset="birds")
+    tables = page_tables(report("bootstrap.resamples=null")[0])
+    assert [title.split(". ")[0] for title in tables] == [
+        "pets",
+        "pets",
+        "birds",
+        "birds",
+        "No published value, in percent",
+    ]
+
+
+def test_lost_and_damaged_scores(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "mcm", 0, 0.3)
+    scores = tmp_path / "multirun/0/scores"
+    (scores / "far.csv").write_text("path,id_score\na.png,high\n")
+    with pytest.raises(UserError, match=r"far.csv cannot be read .*ValueError.*bootstrap.resamples=null"):
+        report()
+    (scores / "far.csv").unlink()
+    page, _, _, rows, _ = report()
+    assert "scores/ are gone" in page and "auroc_low" not in rows[0]
+
+
+@pytest.mark.parametrize("override", ["resamples=0", "resamples=many", "level=1", "level=95", "seed=-1"])
+def test_a_bootstrap_that_cannot_be(report, override):
+    with pytest.raises(UserError, match=r"bootstrap\.(resamples|level|seed) must"):
+        report(f"bootstrap.{override}")
+
+
+def test_names_are_escaped():
+    table = ReportTable("<i>", ("<u>", "AUROC ↑"), (("<script>", "1"), ("b", "2")), ("<s>",))
+    runs, unfinished = [RunSection("<em>\"'", "<a>", "<tt>", [b"x"])], [("<del>", "<ins>")]
+    page = report_page("<b1>", ["<b2>"], [table], runs, unfinished, {"<b3>": "<b4>"})
+    assert not re.search('<(i|u|s|em|a|tt|del|ins|b[1-4])>|<script>"', page) and page.count("<script>") == 1
+    assert "&lt;script&gt;" in page and 'alt="&lt;em&gt;&quot;&#x27;"' in page and "<b>2</b>" in page
