@@ -108,6 +108,12 @@ def _portable(value: Any) -> Any:
     return value.replace(str(PACKAGE / "assets"), ASSETS) if isinstance(value, str) else value
 
 
+def check_seed(config: DictConfig) -> None:
+    """Raise a UserError where the seed is no integer."""
+    if not isinstance(config.seed.value, int):
+        raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
+
+
 def build(config: DictConfig) -> "Parts":
     """The objects of a config's groups; ID images only where the method needs them.
 
@@ -117,8 +123,7 @@ def build(config: DictConfig) -> "Parts":
     from neglab.pipeline import Parts
     from neglab.store import Store
 
-    if not isinstance(config.seed.value, int):
-        raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
+    check_seed(config)
     if "ood_datasets" in config and not config.ood_datasets:
         raise UserError("At least one OOD set is needed; got none. Choose one with ood_datasets=, such as emoji.")
     selector, score = _made(config.negative_selector), _made(config.score)

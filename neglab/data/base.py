@@ -20,9 +20,9 @@ class ImageSource(ABC):
     """One picture, wherever it lies. `str` of it is its name in tables."""
 
     @property
-    @abstractmethod
     def origin(self) -> Path | None:
         """The file whose content decides the picture; None where `key` alone does."""
+        return None
 
     @property
     @abstractmethod
@@ -32,6 +32,11 @@ class ImageSource(ABC):
     @abstractmethod
     def open(self) -> Image.Image:
         """The picture as it is stored. Errors are those of Pillow and of the file system."""
+
+    def rgb(self) -> Image.Image:
+        """The picture as a transform takes it. Errors are those of `open`, and ValueError for an unknown range."""
+        with self.open() as image:
+            return as_rgb(image)
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,7 @@ def read_image(source: ImageSource, transform: Callable[[Image.Image], Tensor]) 
         UnreadableImageError: the file is missing, corrupt, truncated, no picture, or of no known range.
     """
     try:
-        with source.open() as image:
-            return transform(as_rgb(image))
+        return transform(source.rgb())
     # Pillow's decoders raise more than OSError on damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error

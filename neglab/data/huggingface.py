@@ -32,10 +32,6 @@ class RowImage(ImageSource):
     name: str
 
     @property
-    def origin(self) -> None:
-        return None
-
-    @property
     def key(self) -> str:
         return f"{self.made_from}:{self.row}"
 

@@ -30,10 +30,6 @@ class ArrayImage(ImageSource):
     name: str
 
     @property
-    def origin(self) -> None:
-        return None
-
-    @property
     def key(self) -> str:
         return f"{self.pixels.shape} {hashlib.sha256(self.pixels.tobytes()).hexdigest()}"
 

@@ -78,11 +78,23 @@ def contact_sheet(cards: Iterable[Card], title: str, facts: Sequence[str]) -> st
         heading = {True: "Out of distribution", False: "In distribution", None: "Most out of distribution first"}
         sections.setdefault(heading[card.is_ood], []).append(_figure(card))
     body = "".join(f"<h2>{heading}</h2><main>{''.join(found)}</main>" for heading, found in sections.items())
-    lines = "".join(f"<p>{escape(fact)}</p>" for fact in [*facts, LEGEND])
+    return whole_page(title, [*facts, LEGEND], body)
+
+
+def whole_page(title: str, facts: Sequence[str], body: str, style: str = "") -> str:
+    """An HTML page that needs no other file.
+
+    Args:
+        title: of the page, not escaped.
+        facts: lines below it, not escaped.
+        body: the rest, as HTML.
+        style: more of it, as CSS.
+    """
+    lines = "".join(f"<p>{escape(fact)}</p>" for fact in facts)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body><header><h1>{escape(title)}</h1>{lines}</header>{body}</body></html>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><style>'
+        f"{STYLE}{style}</style></head><body><header><h1>{escape(title)}</h1>{lines}</header>{body}</body></html>\n"
     )
 
 

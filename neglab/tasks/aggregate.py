@@ -16,7 +16,7 @@ from rich.table import Table
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
 from neglab.tasks.published import compare, comparison_tables
-from neglab.tasks.results import HEADINGS, METRICS, write_rows
+from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, write_rows
 from neglab.types import UserError
 
 AVERAGED = (*METRICS, "id_accuracy")
@@ -31,11 +31,20 @@ def collect_rows(folder: Path) -> list[Row]:
     Raises:
         UserError: a results.csv is none of neglab's, or damaged.
     """
-    paths = sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
-    return [row for path in paths for row in _read_results(path)]
+    return [row for path in result_files(folder) for row in read_results(path)]
 
 
-def _read_results(path: Path) -> list[Row]:
+def result_files(folder: Path) -> list[Path]:
+    """The results.csv of every finished run below a folder, the nearest first."""
+    return sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
+
+
+def read_results(path: Path) -> list[Row]:
+    """The result rows of one run.
+
+    Raises:
+        UserError: it is none of neglab's, or damaged.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows: list[Row] = list(csv.DictReader(file))
@@ -95,8 +104,7 @@ def _block(rows: Sequence[Row], prefix: str) -> list[Table]:
     aurocs = _table(f"{prefix}AUROC ↑ by OOD set, in percent", datasets)
     settings: dict[str, dict[str, Row]] = {}
     for row in rows:
-        label = " ".join(filter(None, (row["method"], row["overrides"])))
-        settings.setdefault(label, {})[row["ood_dataset"]] = row
+        settings.setdefault(method_label(row), {})[row["ood_dataset"]] = row
     for label, by_dataset in settings.items():
         mean = by_dataset["mean"]
         used = "yes" if mean.get("uses_id_images") == "True" else "no"
@@ -115,9 +123,13 @@ def _table(title: str, headings: Sequence[str]) -> Table:
     return table
 
 
-def write_aggregate(folder: Path) -> list[Table]:
-    """Write aggregate.csv and aggregate.md beside the runs; no table where no run has finished."""
-    rows = aggregate(collect_rows(folder))
+def write_aggregate(folder: Path, rows: Sequence[Row]) -> list[Table]:
+    """Write aggregate.csv and aggregate.md beside the runs; no table where no run has finished.
+
+    Args:
+        folder: of the sweep.
+        rows: of `aggregate`.
+    """
     if not rows:
         return []
     write_rows(folder / "aggregate.csv", rows)
@@ -129,9 +141,9 @@ def write_aggregate(folder: Path) -> list[Table]:
 
 def markdown(table: Table) -> str:
     """A table of the console as Markdown."""
-    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
-    lines += [list(map(str, cells)) for cells in zip(*(column.cells for column in table.columns), strict=True)]
-    text = f"{table.title}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    headings = [str(column.header) for column in table.columns]
+    rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    text = f"{table.title}\n\n{pipe_table(headings, ['---'] * len(headings), rows)}"
     return text + f"\n{table.caption}\n" * bool(table.caption)
 
 
@@ -146,10 +158,11 @@ class AggregateSeeds(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         console = Console()
-        if tables := write_aggregate(folder):
+        rows = aggregate(collect_rows(folder))
+        if tables := write_aggregate(folder, rows):
             console.print(*tables, sep="\n")
             console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
-            log_aggregate(folder, list(config.hydra.overrides.task), instantiate(config.logger))
+            log_aggregate(folder, rows, list(config.hydra.overrides.task), instantiate(config.logger))
 
 
 def sweep_name(folder: str | Path) -> str:
@@ -157,9 +170,8 @@ def sweep_name(folder: str | Path) -> str:
     return "-".join(Path(folder).absolute().parts[-2:])
 
 
-def log_aggregate(folder: Path, overrides: Sequence[str], logger: RunLogger) -> None:
+def log_aggregate(folder: Path, rows: Sequence[Row], overrides: Sequence[str], logger: RunLogger) -> None:
     """The table over a sweep's jobs as a run of its own beside theirs."""
-    rows = aggregate(collect_rows(folder))
     columns = list(dict.fromkeys(key for row in rows for key in row))
     # An empty cell becomes None: W&B refuses text in a column of numbers.
     cells = [[None if row.get(name, "") == "" else row[name] for name in columns] for row in rows]

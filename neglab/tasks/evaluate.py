@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from neglab.compose import build
-from neglab.data.pictures import as_rgb
 from neglab.embedder import Embedder
 from neglab.logger.base import Job, RunLogger
 from neglab.pipeline import ID, Evaluation, Parts, evaluate
@@ -25,6 +24,7 @@ from neglab.tasks.published import compare, comparison_tables, identify
 from neglab.tasks.results import (
     NEGATIVE_LABEL_COLUMNS,
     measure,
+    method_label,
     negative_label_rows,
     result_rows,
     rich_table,
@@ -43,7 +43,7 @@ def run(config: DictConfig) -> float:
     console, folder = Console(), Path(config.paths.output)
     logger: RunLogger = instantiate(config.logger)
     description = describe(config)
-    label = " ".join(filter(None, (description["method"], description["overrides"], f"seed {description['seed']}")))
+    label = f"{method_label(description)} seed {description['seed']}"
     # Not as markup: an override may hold brackets.
     console.print(f"{label} on {description['id_dataset']}, {description['backbone']}", style="bold", markup=False)
     try:
@@ -152,8 +152,7 @@ def sample_rows(parts: Parts, evaluation: Evaluation) -> list[tuple[Any, ...]]:
         found = predictions(table.scores[chosen], embeddings, bank, None)
         sources = {str(source): source for source in parts.benchmark[name].images().sources}
         for path, prediction in zip(paths, found, strict=True):
-            with sources[path].open() as image:
-                small = as_rgb(image)
+            small = sources[path].rgb()
             small.thumbnail((SIZE, SIZE))
             rows.append((name, small, path, prediction.score, prediction.predicted_class, prediction.negative_label))
     return rows

@@ -10,12 +10,11 @@ from rich.table import Table
 
 from neglab.compose import build
 from neglab.data.base import ImageDataset, ImageSource
-from neglab.data.pictures import as_rgb
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
 from neglab.tasks.evaluate import describe
-from neglab.tasks.results import write_csv
+from neglab.tasks.results import method_label, write_csv
 from neglab.types import TextBank, UserError
 
 THRESHOLDS = torch.linspace(0, 1, 101)
@@ -26,7 +25,7 @@ def run(config: DictConfig) -> float:
     """Explain a method on a benchmark; returns the share of ID images where one negative label wins."""
     console, folder, options = Console(), Path(config.paths.output), config.explain
     description = describe(config)
-    title = f"{description['method']} {description['overrides']}".strip()
+    title = method_label(description)
     parts = build(config)
     material = gather(parts)
     bank = material.bank
@@ -101,9 +100,7 @@ def example(i: int, source: ImageSource, shares: LabelShares, bank: TextBank) ->
     ]
     labels.sort(key=lambda label: -label[1])
     count = shares.classes.shape[1]
-    with source.open() as image:
-        picture = as_rgb(image)
-    return Example(picture, f"{Path(str(source)).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
+    return Example(source.rgb(), f"{Path(str(source)).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
 
 
 def write_firing_negatives(path: Path, material: Material, temperature: float) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from neglab.plots.contact_sheet import STYLE
+from neglab.plots.contact_sheet import whole_page
 from neglab.tasks.report_tables import ReportTable
 
 OWN_STYLE = """
@@ -75,19 +75,13 @@ def report_page(
         unfinished: folder and command of each.
         environment: versions by package.
     """
-    lines = "".join(f"<p>{escape(fact)}</p>" for fact in facts)
     body = "".join(map(_table, tables)) + "<h2>Runs</h2>" + "".join(map(_run, runs))
     if unfinished:
         body += "<h2>Without a result: killed, failed or still running</h2>"
         body += "".join(f"<h3>{escape(folder)}</h3>{_command(text)}" for folder, text in unfinished)
     versions = "".join(f"<tr><td>{escape(name)}</td><td>{escape(text)}</td></tr>" for name, text in environment.items())
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}{OWN_STYLE}</style></head><body><header><h1>{escape(title)}</h1>{lines}</header>{body}"
-        f'<h2>Environment of this report</h2><table class="environment"><tbody>{versions}</tbody></table>'
-        f"<script>{SCRIPT}</script></body></html>\n"
-    )
+    body += f'<h2>Environment of this report</h2><table class="environment"><tbody>{versions}</tbody></table>'
+    return whole_page(title, facts, f"{body}<script>{SCRIPT}</script>", OWN_STYLE)
 
 
 def _table(table: ReportTable) -> str:

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from yaml import YAMLError
 
-from neglab.tasks.aggregate import SEEDS, collect_rows
+from neglab.tasks.aggregate import SEEDS, read_results, result_files
+from neglab.tasks.results import method_label
 from neglab.types import UserError
 
 PICTURES = ("score_histograms.png", "roc_curves.png")
@@ -69,8 +70,7 @@ class Run:
 
 def setting(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """ID set, stream and method: what a row of the report's tables stands for."""
-    label = " ".join(filter(None, (row["method"], row["overrides"])))
-    return str(row.get("id_dataset", "")), str(row.get("stream", "none")), label
+    return str(row.get("id_dataset", "")), str(row.get("stream", "none")), method_label(row)
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -79,14 +79,7 @@ def find_runs(folder: Path) -> list[Run]:
     Raises:
         UserError: a results.csv is none of neglab's, or damaged.
     """
-    paths = sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
-    return [Run(path.parent, tuple(_own_rows(path.parent))) for path in paths]
-
-
-def _own_rows(folder: Path) -> list[Row]:
-    """Not those of runs further below: the nearest file is read first, and a run's mean is its last row."""
-    rows = collect_rows(folder)
-    return rows[: 1 + [row["ood_dataset"] for row in rows].index("mean")]
+    return [Run(path.parent, tuple(read_results(path))) for path in result_files(folder)]
 
 
 def unfinished_runs(folder: Path) -> list[Path]:

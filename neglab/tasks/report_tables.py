@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from neglab.tasks.results import pipe_table
+
 MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|])")
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -88,11 +90,11 @@ def markdown(tables: Sequence[ReportTable]) -> str:
 
 def _markdown(table: ReportTable) -> str:
     best = table.best()
-    lines = [table.headings, ("---",) + ("---:",) * (len(table.headings) - 1)]
+    rule, lines = ["---", *["---:"] * (len(table.headings) - 1)], []
     for i, row in enumerate(table.rows):
         cells = [_markdown_text(cell) for cell in row]
-        lines.append(tuple(f"**{cell}**" if (i, j) in best else cell for j, cell in enumerate(cells)))
-    body = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        lines.append([f"**{cell}**" if (i, j) in best else cell for j, cell in enumerate(cells)])
+    body = pipe_table(table.headings, rule, lines)
     notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.notes)
     return f"{_markdown_text(table.title)}\n\n{body}{notes}"
 

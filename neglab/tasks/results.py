@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,16 @@ def result_rows(description: Mapping[str, Any], metrics: Mapping[str, float]) ->
     ]
 
 
+def method_label(row: Mapping[str, Any]) -> str:
+    """The method with the user's overrides, as every table names a setting."""
+    return " ".join(filter(None, (row["method"], row["overrides"])))
+
+
+def pipe_table(headings: Sequence[str], rule: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the rule below the headings says how each column is aligned."""
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, rule, *rows))
+
+
 def rich_table(rows: Sequence[Row], title: str) -> Table:
     """The rows for the console, in percent."""
     table = Table(title=title, title_justify="left")
@@ -72,9 +82,9 @@ def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float
     """
     write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1, sort_keys=True) + "\n").encode())
     write_csv(folder / "results.csv", list(rows[0]), [list(row.values()) for row in rows])
-    lines = [f"| OOD set | {' | '.join(HEADINGS)} |", f"|---|{'---:|' * len(HEADINGS)}"]
-    lines += [f"| {row['ood_dataset']} | {' | '.join(_percents(row))} |" for row in rows]
-    write_atomically(folder / "table.md", ("\n".join(lines) + "\n").encode())
+    headings, rule = ["OOD set", *HEADINGS], ["---", *["---:"] * len(HEADINGS)]
+    table = pipe_table(headings, rule, ([row["ood_dataset"], *_percents(row)] for row in rows))
+    write_atomically(folder / "table.md", table.encode())
 
 
 def write_scores(folder: Path, pairs: Sequence[ScoredPair], id_names: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def test_adaptive_methods_have_tables_of_their_own(tmp_path):
     write_run(tmp_path / "0", "neglabel", 0, 0.8)
     for seed in (0, 1):
         write_run(tmp_path / f"1_{seed}", "adaneg", 0, 0.8, "shuffled, batches of 256", str(seed))
-    tables = write_aggregate(tmp_path)
+    tables = write_aggregate(tmp_path, aggregate(collect_rows(tmp_path)))
     assert [table.row_count for table in tables] == [1, 1, 1, 1]
     assert str(tables[2].title).startswith("Adaptive, learning from the stream (shuffled, batches of 256)")
     assert [row["num_seeds"] for row in aggregate(collect_rows(tmp_path)) if row["method"] == "adaneg"] == [2, 2]
@@ -54,8 +54,8 @@ def test_a_seed_counts_once(tmp_path):
 
 
 def test_files_beside_the_runs(tmp_path):
-    assert write_aggregate(tmp_path) == []
+    assert write_aggregate(tmp_path, aggregate(collect_rows(tmp_path))) == []
     write_run(tmp_path / "0", "neglabel", 0, 0.8125)
-    assert len(write_aggregate(tmp_path)) == 2
+    assert len(write_aggregate(tmp_path, aggregate(collect_rows(tmp_path)))) == 2
     assert "81.25" in (tmp_path / "aggregate.md").read_text()
     assert (tmp_path / "aggregate.csv").is_file()
