@@ -23,5 +23,5 @@ test: $(READY) ## run the tests
 check: $(READY) ## lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright
 
-bench: $(READY) ## measure speed
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+bench: $(READY) ## measure speed: a table of ratios
+	@$(BIN)/python -m benchmarks

@@ -1,32 +1,13 @@
-"""NegLabel's grouped score: one product and one reduction against the loop over groups, and against the bare product.
-
-Prints JSON. Ratios of medians, all taken in this one run; sizes by argument: images, classes, negatives.
-"""
-
-import json
-import statistics
-import sys
-import time
-from collections.abc import Callable
+"""NegLabel's grouped score: one product and one reduction against the loop over groups, and against the bare product."""
 
 import torch
 from torch.nn.functional import normalize
 
+from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.score.neglabel import NegLabelScore
 from neglab.types import LabelSet, TextBank
 
-NUM_GROUPS, TEMPERATURE = 100, 0.01
-
-
-def seconds(run: Callable[[], object], repeats: int = 5) -> float:
-    """Median of some runs after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+NUM_GROUPS, TEMPERATURE, DIM = 100, 0.01, 512
 
 
 def loop_over_groups(images: torch.Tensor, classes: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
@@ -42,35 +23,41 @@ def loop_over_groups(images: torch.Tensor, classes: torch.Tensor, negatives: tor
     return torch.cat(scores)
 
 
-def labels(count: int, dim: int) -> LabelSet:
-    return LabelSet(("x",) * count, ("noun",) * count, normalize(torch.randn(count, dim), dim=1), (None,) * count)
+def labels(count: int) -> LabelSet:
+    return LabelSet(("x",) * count, ("noun",) * count, normalize(torch.randn(count, DIM), dim=1), (None,) * count)
 
 
-def main() -> None:
-    num_images, num_classes, num_negatives = [int(text) for text in sys.argv[1:4]] or (4000, 1000, 10400)
+def measure(num_images: int = 8000, num_classes: int = 1000, num_negatives: int = 10400) -> Figure:
+    """On random embeddings; time grows with the number of images, so fewer than a whole set are enough."""
     torch.manual_seed(0)
-    images = normalize(torch.randn(num_images, 512), dim=1)
-    bank = TextBank(labels(num_classes, 512), labels(num_negatives, 512), 100.0)
+    images = normalize(torch.randn(num_images, DIM), dim=1)
+    bank = TextBank(labels(num_classes), labels(num_negatives), 100.0)
     score = NegLabelScore(NUM_GROUPS, TEMPERATURE, group_seed=0)
     prepared = score.prepare(bank)
-    everything = torch.cat([prepared.id_weights, prepared.negative_weights])
     permuted = prepared.negative_weights * TEMPERATURE
-    ours = seconds(lambda: score.step(prepared, images))
-    loop = seconds(lambda: loop_over_groups(images, bank.id_labels.embeddings, permuted))
-    product = seconds(lambda: [batch @ everything.T for batch in images.split(1024)])
-    difference = score.step(prepared, images)[0] - loop_over_groups(images, bank.id_labels.embeddings, permuted)
-    result = {
-        "benchmark": "neglabel_score",
-        "images": num_images,
-        "classes": num_classes,
-        "negatives": num_negatives,
-        "times_faster_than_loop": round(loop / ours, 2),
-        "times_bare_product": round(ours / product, 2),
-        "largest_difference": float(difference.abs().max()),
-        "threads": torch.get_num_threads(),
-    }
-    print(json.dumps(result))
+    everything = torch.cat([prepared.id_weights, prepared.negative_weights])
+    plain = loop_over_groups(images[:256], bank.id_labels.embeddings, permuted)
+    difference = float((score.step(prepared, images[:256])[0] - plain).abs().max())
+    times = seconds(
+        {
+            "ours": lambda: score.step(prepared, images),
+            "plain": lambda: loop_over_groups(images, bank.id_labels.embeddings, permuted),
+            "product": lambda: [batch @ everything.T for batch in images.split(1024)],
+        },
+        repeats=5,
+    )
+    return Figure(
+        what=f"NegLabel score, {num_images:,} x ({num_classes:,} + {num_negatives:,}), {NUM_GROUPS} groups",
+        plain="loop over groups with concatenation",
+        ratios=(
+            Ratio("plain way / ours", times["plain"] / times["ours"], 4),
+            Ratio("ours / bare matrix product", times["ours"] / times["product"], 1.4, at_most=True),
+        ),
+        difference=difference,
+        tolerance=1e-5,
+        details={"seconds": times},
+    )
 
 
 if __name__ == "__main__":
-    main()
+    report("neglabel_score", measure)

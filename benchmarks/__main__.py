@@ -1,0 +1,70 @@
+"""`python -m benchmarks [name ...]`: run the benchmarks one after the other and print their table of ratios.
+
+Each runs in a process of its own, alone on the machine. The figures are kept in outputs/benchmarks as JSON, and the
+table beside them as table.md.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.figure import FOLDER
+from neglab.tasks.results import pipe_table
+
+HERE = Path(__file__).parent
+HEADINGS = ("what", "ratio", "measured", "target", "met")
+
+
+def names() -> list[str]:
+    """One benchmark per file."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__main__", "figure"})
+
+
+def rows(figure: dict) -> list[list[str]]:
+    """A table row per ratio; the work stands in the first one."""
+    found = []
+    for i, ratio in enumerate(figure["ratios"]):
+        target, limit = ratio["target"], "≤" if ratio["at_most"] else "≥"
+        met = target is not None and (ratio["value"] <= target if ratio["at_most"] else ratio["value"] >= target)
+        verdict = "" if target is None else "yes" if met else "no"
+        goal = "" if target is None else f"{limit} {target:g}"
+        found.append([figure["what"] if i == 0 else "", ratio["name"], f"{ratio['value']:.3g}", goal, verdict])
+    return found
+
+
+def main() -> None:
+    unknown = sorted(set(sys.argv[1:]) - set(names()))
+    if unknown:
+        raise SystemExit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(names())}.")
+    begin, found, failed = time.perf_counter(), [], []
+    for name in track(sys.argv[1:] or names(), "Measuring"):
+        finished = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, capture_output=True, text=True
+        )
+        if finished.returncode:
+            failed.append(f"{name} failed:\n{finished.stderr[-2000:]}")
+        else:
+            found.append(json.loads((FOLDER / f"{name}.json").read_text()))
+    lines = [line for figure in found for line in rows(figure)]
+    table = Table(*HEADINGS, title="Ratios, each taken in one run", title_justify="left")
+    for line in lines:
+        table.add_row(*line)
+    console = Console()
+    console.print(table)
+    if found:
+        facts = ", ".join(f"{key} {value}" for key, value in found[0]["machine"].items() if value)
+        console.print(f"{facts}; {time.perf_counter() - begin:.0f} s in all", highlight=False)
+        text = pipe_table(HEADINGS, ["---", "---", "---:", "---:", "---"], lines)
+        (FOLDER / "table.md").write_text(f"{text}\n{facts}\n")
+    if failed:
+        raise SystemExit("\n".join(failed))
+
+
+if __name__ == "__main__":
+    main()
