@@ -17,8 +17,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## score the shipped benchmark with the shipped model
 	@$(BIN)/neglab -m method=mcm,random_negatives,neglabel
 
-test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -q
+test: $(READY) ## run the tests, side by side on all cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(READY) ## lint and type-check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/basedpyright

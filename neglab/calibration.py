@@ -66,9 +66,7 @@ def calibrate(
         the binomial", 1934. Its lower end is also that of the exact law of an order statistic, a Beta distribution
         (Wilks, "Determination of sample sizes for setting tolerance limits", 1941); ties only raise acceptance.
     """
-    for name, value in (("id_acceptance", id_acceptance), ("confidence", confidence), ("margin", margin)):
-        if not 0 < value < 1:
-            raise UserError(f"{name} must be between 0 and 1; got {value}.")
+    check_shares(id_acceptance=id_acceptance, confidence=confidence, margin=margin)
     count, least = len(scores), math.ceil(1 / (1 - id_acceptance) - SLACK)
     if count < least:
         raise UserError(
@@ -94,6 +92,13 @@ def calibrate(
             100 * (id_acceptance - margin),
         )
     return Calibration(threshold, count, accepted, id_acceptance, lower, upper, confidence)
+
+
+def check_shares(**shares: object) -> None:
+    """Raise a UserError where one of these is no number between 0 and 1."""
+    for name, value in shares.items():
+        if not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise UserError(f"{name} must be between 0 and 1; got {value}.")
 
 
 def images_needed(id_acceptance: float, confidence: float, margin: float) -> int:

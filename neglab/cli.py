@@ -2,23 +2,29 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from neglab.compose import configs_folder, long_form, register_resolvers
-from neglab.help import general_help, version
+from neglab.config_files import commands, configs_folder, long_form
+from neglab.errors import UserError
+from neglab.help import page, version
+from neglab.modules.cluster import several_processes, together
 
 DEFAULT_COMMAND = "evaluate"
 MULTIRUN_FLAGS = ("-m", "--multirun")
-LAUNCHER_VARIABLES = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
-
-
-def commands() -> list[str]:
-    """One command per root config."""
-    return sorted(path.stem for path in configs_folder().glob("*.yaml"))
+NO_SWEEP = (
+    "A sweep must not run in processes that torchrun or srun started together: a job that fails would end them all. "
+    "Run one job so, which leaves every embedding in the store, and then the sweep by itself; or start it by itself "
+    "with trainer=gpus, hydra/launcher=joblib or hydra/launcher=submitit_slurm."
+)
+# Where the plugin behind a hydra/launcher comes from.
+EXTRAS = {"hydra_plugins.hydra_joblib_launcher": "joblib", "hydra_plugins.hydra_submitit_launcher": "slurm"}
+COMPLETION_FLAGS = ("-sc", "--shell-completion")
 
 
 def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -47,29 +53,50 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def main() -> None:
-    """The console script."""
-    command, rest = rewrite(sys.argv[1:])
-    if "--version" in rest:
+    """The console script. Of the processes that torchrun or srun started together the first runs it."""
+    together(run_command_line)
+
+
+def run_command_line() -> None:
+    """What was typed."""
+    typed = sys.argv[1:]
+    if "--version" in typed:
         print(f"neglab {version()}")
         return
-    if "--help" in rest or "-h" in rest:
-        print(general_help(commands()))
+    if "--help" in typed or "-h" in typed:
+        try:
+            print(page(typed))
+        except UserError as error:
+            stop(str(error), 2)
         return
-    if any(flag in rest for flag in MULTIRUN_FLAGS) and any(name in os.environ for name in LAUNCHER_VARIABLES):
-        stop(
-            "A multirun must not run under torchrun or another launcher: each process would run the whole sweep. "
-            "Start `neglab -m ...` by itself and choose the devices with trainer=gpus."
-        )
+    command, rest = rewrite(typed)
+    if any(flag in rest for flag in COMPLETION_FLAGS) and "COMP_LINE" in os.environ:
+        command, os.environ["COMP_LINE"] = completed(os.environ["COMP_LINE"])
+    if several_processes() and any(flag in rest for flag in MULTIRUN_FLAGS):
+        stop(NO_SWEEP)
     # In place: processes that Hydra or Lightning start read the same arguments.
     sys.argv[1:] = rest
     run_hydra(command)
+
+
+def completed(line: str) -> tuple[str, str]:
+    """The command of a line that a shell completes, and the line without it: Hydra completes overrides alone.
+
+    Command words are offered here, as long as there is neither a command nor an override.
+    """
+    program, *words = line.split(" ")
+    chosen = next((word for word in words[:-1] if word in commands()), None)
+    if chosen is None and "=" not in line:
+        print("\n".join(name for name in commands() if name.startswith(words[-1])))
+        return DEFAULT_COMMAND, line
+    return chosen or DEFAULT_COMMAND, " ".join([program, *(word for word in words if word != chosen)])
 
 
 def run_hydra(command: str) -> None:
     """Compose the command's config and run its task, in one run or in a sweep."""
     from hydra import main as hydra_main
 
-    register_resolvers()
+    prepare_process()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
     try:
@@ -83,22 +110,75 @@ def run_hydra(command: str) -> None:
         stop(message)
 
 
+def prepare_process() -> None:
+    """What Hydra needs in each process that composes a config."""
+    from neglab.compose import register_resolvers
+
+    register_resolvers()
+    # It is meant so: a preset of ours keeps to the plugin's keys.
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
+
+
+def gpu_of_job(number: int) -> str:
+    """CUDA_VISIBLE_DEVICES of a sweep's job: of the GPUs seen here the one with its number, counted round.
+
+    A process sees but one GPU from its first job on and keeps it: CUDA cannot change it any more.
+    """
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+    return gpus[number % len(gpus)] if gpus else ""
+
+
 class Task:
-    """What Hydra calls with a composed config; imports the heavy libraries only then."""
+    """What Hydra calls with a composed config; imports the heavy libraries only then.
+
+    Attributes:
+        launched: torchrun or srun started the command itself. Otherwise they may start the jobs of its sweep.
+    """
 
     def __init__(self, command: str) -> None:
-        self.command = command
+        self.command, self.launched = command, several_processes()
         self.__name__ = self.__qualname__ = command
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process that a launcher of jobs started."""
+        self.__dict__.update(state)
+        prepare_process()
+
     def __call__(self, config: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
         logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+        hydra = HydraConfig.get()
+        if self.launched and hydra.mode == RunMode.MULTIRUN:  # an experiment may be a sweep by itself
+            stop(NO_SWEEP)
+        if hydra.mode == RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] == "joblib":
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of_job(hydra.job.num)
+            multiprocessing.set_start_method(None, force=True)  # joblib's own cannot start a loader's workers
+        try:
+            return self.run(config) if self.launched else together(lambda: self.run(config))
+        except Exception as error:
+            # A launcher of jobs sends it to the process that launched them, without its causes.
+            if message := users_mistake(error):
+                raise UserError(message) from error
+            raise
+
+    def run(self, config: Any) -> Any:
+        """The command's task, once there is one process or a trainer that uses all."""
+        strategy = config.get("trainer", {}).get("strategy", "ddp")
+        if several_processes() and strategy != "ddp":
+            raise UserError(
+                "Several processes, as torchrun or srun start them, need trainer=multi_node; got a trainer with "
+                f"strategy={strategy}, which would leave all but one idle. Choose trainer=multi_node, or start one."
+            )
         return import_module(f"neglab.tasks.{self.command}").run(config)
 
 
 def users_mistake(error: BaseException) -> str | None:
     """The message of the mistake that the user can mend, anywhere in the chain of causes; None: it is ours."""
-    from neglab.errors import UserError
-
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:  # an error that is raised out of its wrapping is its own context
@@ -115,8 +195,12 @@ def _config_or_disk(error: BaseException) -> str | None:
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if isinstance(error, InstantiationException):
-        # A key that a constructor does not know is the user's; what a constructor does wrong is ours.
+        # A class that is not there or a key that it does not know is the user's; what a constructor does wrong is ours.
+        if str(error).startswith("Error locating target"):
+            return f"{error.__cause__}\nA class of your own must be importable: PYTHONPATH=FOLDER neglab ..."
         return f"The config does not fit: {error}" if isinstance(error.__cause__, TypeError) else None
+    if extra := next((EXTRAS[plugin] for plugin in EXTRAS if plugin in str(error)), None):
+        return f"This hydra/launcher is a package of its own. Install it: pip install 'neglab[{extra}]'"
     if isinstance(error, HydraException):
         return f"{error}\n{error.__cause__ or ''}".strip()
     if isinstance(error, MissingMandatoryValue):

@@ -1,6 +1,7 @@
-"""Finds the YAML configs, composes them and builds what they describe. Imports no torch before it builds."""
+"""Composes the YAML configs and builds what they describe. Imports no torch before it builds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,37 +11,18 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from neglab.config_files import PACKAGE, configs_folder, long_form
 from neglab.errors import UserError
 
 if TYPE_CHECKING:
-    from neglab.pipeline import Parts
+    from neglab.pipeline import Embedded, Parts
 
-PACKAGE = Path(__file__).parent
 ASSETS = "${neglab.assets:}"
-# What stands for a longer key, by command: Hydra refuses numbers and folders as options of a group.
-SHORT_FORMS = {"seed": ("seed.value", None), "id_images": ("id_images.dataset.root", "detect")}
-
-
-def configs_folder() -> Path:
-    """`configs` beside the package in a checkout, inside it in a wheel.
-
-    Looked for from the package itself: an editable install leaves a stale copy in site-packages.
-    """
-    beside = PACKAGE.parent / "configs"
-    return beside if (beside / "evaluate.yaml").is_file() else PACKAGE / "configs"
 
 
 def register_resolvers() -> None:
     """`${neglab.assets:}` in a YAML is the folder of what ships with the package."""
     OmegaConf.register_new_resolver("neglab.assets", lambda: str(PACKAGE / "assets"), replace=True)
-
-
-def long_form(override: str, command: str) -> str:
-    """The override as Hydra takes it: `seed=3` becomes `seed.value=3`, `detect`'s `id_images=FOLDER` names a root."""
-    name, _, value = override.partition("=")
-    key, only_for = SHORT_FORMS.get(name, (name, None))
-    is_option = (configs_folder() / name / f"{value}.yaml").is_file()
-    return f"{key}={value}" if value and not is_option and only_for in (None, command) else override
 
 
 def compose(overrides: Sequence[str] = (), command: str = "evaluate", output: str | Path = ".") -> DictConfig:
@@ -114,8 +96,33 @@ def check_seed(config: DictConfig) -> None:
         raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
 
 
-def build(config: DictConfig) -> "Parts":
+@dataclass
+class Kept:
+    """What one job of a sweep leaves to the next, so that a hundred settings load and read once.
+
+    Attributes:
+        made: the last object of each group, behind the resolved config that it was made from.
+        embedded: what the towers made of the last job's images and names.
+    """
+
+    made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    embedded: "Embedded | None" = None
+
+    def make(self, group: str, node: DictConfig) -> Any:
+        """The group's object: the last one where its config is the same, otherwise a new one."""
+        setting = OmegaConf.to_container(node, resolve=True)
+        if group not in self.made or self.made[group][0] != setting:
+            self.made.pop(group, None)  # first, since two backbones may not fit into memory
+            self.made[group] = (setting, _made(node))
+        return self.made[group][1]
+
+
+def build(config: DictConfig, kept: Kept | None = None) -> "Parts":
     """The objects of a config's groups; ID images only where the method needs them.
+
+    Args:
+        config: of the job.
+        kept: of the sweep's earlier jobs: where a group's config is the same, its object is the same.
 
     Raises:
         UserError: the seed is no integer, a benchmark has no OOD set, or ID images are needed and none are named.
@@ -133,13 +140,15 @@ def build(config: DictConfig) -> "Parts":
             "This method learns the classes from a few ID images; got none. Give a folder with one subfolder per "
             "class, named as the class: id_images=image_folder id_images.dataset.root=FOLDER"
         )
+    make = (kept or Kept()).make
+    ood_datasets = config.get("ood_datasets", {})
     return Parts(
-        backbone=_made(config.backbone),
-        id_dataset=_made(config.id_dataset),
-        id_images=_made(config.id_images) if needs_id_images else None,
-        ood_datasets={str(name): _made(dataset) for name, dataset in config.get("ood_datasets", {}).items()},
-        corpus=_made(config.corpus),
-        prompts=_made(config.prompt),
+        backbone=make("backbone", config.backbone),
+        id_dataset=make("id_dataset", config.id_dataset),
+        id_images=make("id_images", config.id_images) if needs_id_images else None,
+        ood_datasets={str(name): make(f"ood_datasets.{name}", ood_datasets[name]) for name in ood_datasets},
+        corpus=make("corpus", config.corpus),
+        prompts=make("prompt", config.prompt),
         selector=selector,
         label_filter=_made(config.llm_filter),
         score=score,

@@ -2,11 +2,10 @@
 
 import logging
 import shutil
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,10 +16,12 @@ from neglab.backbone.base import Backbone
 from neglab.data.base import ImageDataset, ImageList, UnreadableImageError
 from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingModule, ImageJob, PartFolders, TextJob
 from neglab.modules.prediction import Devices
-from neglab.prompt.templates import PromptTemplates
-from neglab.store import Entry, Manifest, Store, merge_parts, read_parts
+from neglab.prompt.templates import SLOT, PromptTemplates
+from neglab.store import Entry, Manifest, Store, StoredRows, merge_parts, read_parts
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
+
+AS_GIVEN = PromptTemplates([SLOT], [SLOT], normalise_before_mean=True)
 
 logger = logging.getLogger(__name__)
 
@@ -46,65 +47,41 @@ class Loading:
     download: bool = False
 
 
-class _Request(ABC):
-    """Something wanted in embeddings: its entry in the store, and the job that makes it."""
-
-    entry: Entry
-
-    @abstractmethod
-    def job(self, name: str) -> EmbeddingJob: ...
-
-    @abstractmethod
-    def finish(self, raw: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "M D"], Manifest]:
-        """From the towers' raw rows to what is stored."""
-
-
-class _TextRequest(_Request):
-    """Names with their prompts; each distinct text is encoded once, then every name's prompts are averaged."""
+class _TextRequest:
+    """Names wanted in embeddings: their entry in the store, and how it is made of the rows of their prompts."""
 
     def __init__(
         self,
         embedder: "Embedder",
-        texts: Sequence[str],
-        owner: Int[Tensor, " P"],
-        num_names: int,
-        names: Sequence[str] | None = None,
+        prompts: PromptTemplates,
+        names: Sequence[str],
+        parts_of_speech: Sequence[PartOfSpeech],
     ) -> None:
-        self.embedder, self.owner, self.num_names = embedder, owner, num_names
-        self.names = names  # of what is prompted; those that learned prompts know take their embeddings from there
-        self.distinct = list(dict.fromkeys(texts))
-        place = {text: i for i, text in enumerate(self.distinct)}
-        self.positions = torch.tensor([place[text] for text in texts], dtype=torch.long)
+        self.embedder, self.prompts, self.names, self.parts_of_speech = embedder, prompts, names, parts_of_speech
         identity = {
             "kind": "text",
-            "backbone": embedder.backbone.fingerprint,
-            "long_texts": getattr(embedder.backbone, "long_texts", None),
-            "texts": list(texts),
-            "owner": owner.tolist(),
-            "normalise_before_mean": embedder.prompts.normalise_before_mean,
+            **embedder.text_identity,
+            **prompts.identity,
+            "names": list(names),
+            "parts_of_speech": list(parts_of_speech),
         }
-        if names is not None and embedder.prompts.identity:
-            identity["learned"] = [*embedder.prompts.identity, list(names)]
-        self.entry = embedder.store.entry(identity, kind="text", num_texts=len(texts), num_labels=num_names)
+        self.entry = embedder.store.entry(identity, kind="text", num_labels=len(names))
 
-    def job(self, name: str) -> TextJob:
-        return TextJob(name, self.distinct, self.embedder.backbone.tokenize, self.embedder.loading.text_batch_size)
+    @cached_property
+    def prompted(self) -> tuple[list[str], Int[Tensor, " P"]]:
+        return self.prompts.expand(self.names, self.parts_of_speech)
 
-    def finish(self, raw: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "M D"], Manifest]:
-        broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
-        if broken:
-            raise _not_finite(len(broken), repr(self.distinct[broken[0]]))
-        embeddings = self.embedder.prompts.average(raw[self.positions], self.owner, self.num_names)
-        if self.names is not None:
-            embeddings = self.embedder.prompts.replace_known(self.names, embeddings, self.embedder)
-        return embeddings, {}
+    def finish(self, stored: StoredRows) -> None:
+        texts, owner = self.prompted
+        embeddings = self.prompts.average(stored.rows(texts), owner, len(self.names))
+        self.entry.write(self.prompts.replace_known(self.names, embeddings, self.embedder), {})
 
 
-class _ImageRequest(_Request):
-    """The images of one set."""
+class _ImageRequest:
+    """The images of one set: their entry in the store, and the job that makes it."""
 
     def __init__(self, embedder: "Embedder", images: ImageList) -> None:
-        self.embedder, self.images = embedder, images
+        self.images = images
         files = [source.origin for source in images.sources if source.origin is not None]
         content = embedder.store.file_digests(files)
         identity = {
@@ -114,28 +91,22 @@ class _ImageRequest(_Request):
             "view": str(images.view),
         }
         self.entry = embedder.store.entry(identity, kind="image", num_images=len(images))
+        transform, batch_size = embedder.backbone.image_transform(), embedder.loading.image_batch_size
+        self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
 
-    def job(self, name: str) -> ImageJob:
-        transform = self.embedder.backbone.image_transform()
-        return ImageJob(name, self.images, transform, self.embedder.loading.image_batch_size)
-
-    def finish(self, raw: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "M D"], Manifest]:
-        unreadable, job = {}, self.job("")
+    def finish(self, raw: Float[Tensor, "N D"]) -> None:
+        unreadable = {}
         for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
             try:
-                job.read(i)
+                self.job.read(i)
             except UnreadableImageError as error:
                 unreadable[str(i)] = str(error)
             else:
                 raise _not_finite(1, str(self.images.sources[i]))
-        return normalize(torch.nan_to_num(raw), dim=1), {"unreadable": unreadable}
+        self.entry.write(normalize(torch.nan_to_num(raw), dim=1), {"unreadable": unreadable})
 
 
-def _not_finite(count: int, first: str) -> UserError:
-    return UserError(
-        f"Embeddings must be finite; {count} are NaN or infinite, the first is that of {first}. "
-        "The weights may be damaged, or backbone.precision too low: try backbone.precision=fp32."
-    )
+Request = TypeVar("Request", _TextRequest, _ImageRequest)
 
 
 class Embedder:
@@ -178,24 +149,24 @@ class Embedder:
         lists = {name: dataset.images() for name, dataset in images.items()}
         image_requests = [_ImageRequest(self, images) for images in lists.values()]
         text_requests = [self._prompted(names.names, names.parts_of_speech) for names in words if len(names)]
-        results = self._fulfil([*image_requests, *text_requests])
+        self._fulfil(image_requests, text_requests)
         embedded = {
-            name: self._without_unreadable(name, images, *result)
-            for (name, images), result in zip(lists.items(), results, strict=False)
+            name: self._without_unreadable(name, images, *_stored(request.entry))
+            for (name, images), request in zip(lists.items(), image_requests, strict=True)
         }
-        texts = iter(results[len(lists) :])
+        texts = (_stored(request.entry)[0] for request in text_requests)
         nothing = torch.empty(0, self.backbone.embedding_dim)
         label_sets = [
-            LabelSet(names.names, names.parts_of_speech, next(texts)[0] if len(names) else nothing, names.synsets)
+            LabelSet(names.names, names.parts_of_speech, next(texts) if len(names) else nothing, names.synsets)
             for names in words
         ]
         return embedded, label_sets
 
     def encode(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, "N D"]:
-        return self._fulfil([self._prompted(names, parts_of_speech)])[0][0]
+        return self._encoded(self._prompted(names, parts_of_speech))
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        return self._fulfil([_TextRequest(self, texts, torch.arange(len(texts)), len(texts))])[0][0]
+        return self._encoded(_TextRequest(self, AS_GIVEN, texts, ("noun",) * len(texts)))
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
         return self.backbone.tokenize(texts)
@@ -208,51 +179,71 @@ class Embedder:
 
     def direct(self) -> DirectTextEncoder:
         """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name."""
-        identity = {
-            "kind": "names",
+        entry = self.store.entry({"kind": "rows of names", **self.text_identity, **self.prompts.identity}, kind="names")
+        return DirectTextEncoder(self.backbone, self.prompts, entry.parts, self.loading.text_batch_size)
+
+    @property
+    def text_identity(self) -> dict[str, Any]:
+        """What decides the row of a text, for the store."""
+        return {
             "backbone": self.backbone.fingerprint,
             "long_texts": getattr(self.backbone, "long_texts", None),
-            "templates": {kind: list(templates) for kind, templates in self.prompts.templates.items()},
-            "normalise_before_mean": self.prompts.normalise_before_mean,
         }
-        folder = self.store.entry(identity, kind="names").parts
-        return DirectTextEncoder(self.backbone, self.prompts, folder, self.loading.text_batch_size)
 
     @cached_property
     def _module(self) -> EmbeddingModule:
         return EmbeddingModule(self.backbone)
 
     def _prompted(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> _TextRequest:
-        texts, owner = self.prompts.expand(names, parts_of_speech)
-        return _TextRequest(self, texts, owner, len(names), names)
+        return _TextRequest(self, self.prompts, names, parts_of_speech)
 
-    def _fulfil(self, requests: Sequence[_Request]) -> list[tuple[Tensor, Manifest]]:
-        results = [request.entry.read() for request in requests]
-        # Two lists with one content are one piece of work.
-        missing = {r.entry.folder: r for r, result in zip(requests, results, strict=True) if result is None}
-        if missing:
-            self._run_pass(list(missing.values()))
-            results = [result or request.entry.read() for request, result in zip(requests, results, strict=True)]
-        if any(result is None for result in results):
-            raise RuntimeError("a finished pass left no readable entry in the store")
-        return [result for result in results if result is not None]
+    def _encoded(self, request: _TextRequest) -> Float[Tensor, "N D"]:
+        self._fulfil([], [request])
+        return _stored(request.entry)[0]
 
-    def _run_pass(self, requests: Sequence[_Request]) -> None:
-        with self.store.locked([request.entry for request in requests]):
+    def _fulfil(self, images: Sequence[_ImageRequest], texts: Sequence[_TextRequest]) -> None:
+        """Everything that the store misses goes through one pass."""
+        images, texts = _missing(images), _missing(texts)
+        if not images and not texts:
+            return
+        rows = self.store.entry({"kind": "rows of texts", **self.text_identity})
+        entries = [request.entry for request in (*images, *texts)]
+        with self.store.locked([*entries, rows] if texts else entries):
             # Another process may have finished some while this one waited for the lock.
-            requests = [request for request in requests if request.entry.read() is None]
-            jobs = [request.job(request.entry.folder.name) for request in requests]
-            finished = [_finished_rows(request.entry, job) for request, job in zip(requests, jobs, strict=True)]
-            batches = EmbeddingBatches(jobs, finished)
-            if resumed := int(sum(rows.sum() for rows in finished)):
-                logger.warning("Resuming an interrupted pass: %d items are done", resumed)
-            if len(batches):
-                folders = {job.name: request.entry.parts for job, request in zip(jobs, requests, strict=True)}
-                self.num_encoded += sum(map(len, jobs)) - resumed
-                self.devices.predict(self._module, batches, PartFolders(folders), self.loading.num_workers)
-            for request, job in zip(requests, jobs, strict=True):
-                raw = merge_parts(read_parts(request.entry.parts), len(job))["embeddings"]
-                request.entry.write(*request.finish(raw))
+            images, texts = _missing(images), _missing(texts)
+            stored = StoredRows(rows.parts)
+            lacking = stored.lacking([text for request in texts for text in request.prompted[0]])
+            work: list[tuple[Entry, EmbeddingJob]] = [(request.entry, request.job) for request in images]
+            if lacking:
+                work.append(self._text_work(lacking))
+            raw = self._run_pass(work)
+            for request, embeddings in zip(images, raw, strict=False):
+                request.finish(embeddings)
+            if lacking:
+                _check_finite(lacking, raw[-1])
+                stored.add(lacking, raw[-1])
+                shutil.rmtree(work[-1][0].folder)
+            for request in texts:
+                request.finish(stored)
+
+    def _text_work(self, texts: Sequence[str]) -> tuple[Entry, EmbeddingJob]:
+        """A job for these texts, and the entry under which it is resumed."""
+        entry = self.store.entry({"kind": "pass", **self.text_identity, "texts": list(texts)})
+        num_tokens = self.backbone.count_tokens(texts)
+        batch_size = self.loading.text_batch_size
+        return entry, TextJob(entry.folder.name, texts, num_tokens, self.backbone.tokenize, batch_size)
+
+    def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[Float[Tensor, "_ D"]]:
+        """The towers' rows of each job's items, on top of what an interrupted pass has left."""
+        finished = [_finished_rows(entry, job) for entry, job in work]
+        batches = EmbeddingBatches([job for _, job in work], finished)
+        if resumed := int(sum(rows.sum() for rows in finished)):
+            logger.warning("Resuming an interrupted pass: %d items are done", resumed)
+        if len(batches):
+            folders = PartFolders({job.name: entry.parts for entry, job in work})
+            self.num_encoded += sum(len(job) for _, job in work) - resumed
+            self.devices.predict(self._module, batches, folders, self.loading.num_workers)
+        return [merge_parts(read_parts(entry.parts), len(job))["embeddings"] for entry, job in work]
 
     def _without_unreadable(
         self, name: str, images: ImageList, embeddings: Float[Tensor, "N D"], manifest: Manifest
@@ -267,6 +258,31 @@ class Embedder:
         kept = torch.tensor([i for i in range(len(images)) if str(i) not in unreadable], dtype=torch.long)
         paths = tuple(str(images.sources[i]) for i in kept.tolist())
         return LabelledEmbeddings(embeddings[kept], torch.tensor(images.labels)[kept], paths)
+
+
+def _missing(requests: Sequence[Request]) -> list[Request]:
+    """Those without a readable entry. Two with one content are one piece of work."""
+    return [one for one in {one.entry.folder: one for one in requests}.values() if one.entry.read() is None]
+
+
+def _stored(entry: Entry) -> tuple[Tensor, Manifest]:
+    result = entry.read()
+    if result is None:
+        raise RuntimeError("a finished pass left no readable entry in the store")
+    return result
+
+
+def _check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:
+    broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise _not_finite(len(broken), repr(texts[broken[0]]))
+
+
+def _not_finite(count: int, first: str) -> UserError:
+    return UserError(
+        f"Embeddings must be finite; {count} are NaN or infinite, the first is that of {first}. "
+        "The weights may be damaged, or backbone.precision too low: try backbone.precision=fp32."
+    )
 
 
 def _finished_rows(entry: Entry, job: EmbeddingJob) -> Bool[Tensor, " N"]:

@@ -1,59 +1,145 @@
-"""What `neglab --help` prints: readable without knowing Hydra, and without importing torch."""
+"""What `--help` prints: readable without knowing Hydra, read off the YAML configs, and without importing torch."""
 
-from textwrap import fill
+from collections.abc import Iterable
+from shutil import get_terminal_size
+from textwrap import fill, shorten
 
 from neglab import __version__
-from neglab.compose import configs_folder
+from neglab.config_files import commands, configs_folder, header, options, settings
+from neglab.errors import UserError
 
-WIDTH = 120
-ROOT_SETTINGS = ("hydra", "paths", "debug")
+WIDEST, KEY_WIDTH = 120, 34
+OPTIONS_SHOWN = 110  # characters
+HIDDEN_GROUPS = ("hydra", "paths", "debug")
+LEGEND = "???: you must give it. null: none. ${a.b}: as the key a.b. An option's own keys: neglab GROUP=OPTION --help"
 
 
 def version() -> str:
     return __version__
 
 
-def first_comment(text: str) -> str:
-    """The header of a YAML, without the package line."""
-    lines = [line[1:].strip() for line in text.splitlines() if line.startswith("#") and "@package" not in line]
-    return lines[0] if lines else ""
+def groups() -> list[str]:
+    """The config groups that a person chooses from."""
+    return sorted(path.name for path in configs_folder().iterdir() if path.is_dir() and path.name not in HIDDEN_GROUPS)
 
 
-def groups() -> dict[str, list[str]]:
-    """The options of each config group."""
-    folders = sorted(path for path in configs_folder().iterdir() if path.is_dir() and path.name not in ROOT_SETTINGS)
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+def page(words: Iterable[str]) -> str:
+    """The help on what is named: commands, groups, `GROUP=OPTION`; where nothing is, on everything.
+
+    Flags and values of keys, as in `neglab detect images=photos/ --help`, are passed over.
+
+    Raises:
+        UserError: there is nothing of this name.
+    """
+    pages = [_page_of(word) for word in words if not word.startswith("-") and not _sets_a_key(word)]
+    return "\n\n".join(pages) or general_help()
 
 
-def _wrapped(name: str, options: list[str]) -> str:
-    return fill(", ".join(options), WIDTH, initial_indent=f"  {name:18} ", subsequent_indent=" " * 21)
+def _sets_a_key(word: str) -> bool:
+    name, is_override, _ = word.partition("=")
+    return bool(is_override) and not options(name)
 
 
-def general_help(commands: list[str]) -> str:
-    """The help page."""
-    about = {name: first_comment((configs_folder() / f"{name}.yaml").read_text()) for name in commands}
+def _page_of(word: str) -> str:
+    group, is_option, option = word.partition("=")
+    if is_option and option in options(group):
+        return option_help(group, option)
+    if not is_option and word in commands():
+        return command_help(word)
+    if options(group):
+        return group_help(group)
+    raise UserError(
+        f"`{word}` is neither a command nor a group nor GROUP=OPTION. Commands: {', '.join(commands())}. "
+        f"Groups: {', '.join(groups())}."
+    )
+
+
+def general_help() -> str:
+    """What there is, on one screen."""
+    counted = ", ".join(f"{group} ({len(options(group))})" for group in groups())
     lines = [
         "neglab: out-of-distribution detection with vision-language models and negative labels",
         "",
         "usage: neglab [command] [group=option ...] [key=value ...]",
         "       neglab -m [command] ...        a sweep: comma-separated values are run one by one",
         "",
-        "commands",
-        *(f"  {name:16} {text}{'  (default)' if name == 'evaluate' else ''}" for name, text in about.items()),
+        "commands (neglab COMMAND --help: its keys, groups and examples)",
+        *(_row(name, header(name)[0], 18) for name in commands()),
         "",
-        "groups and their options",
-        *(_wrapped(name, options) for name, options in groups().items()),
+        "groups and their number of options (neglab GROUP --help lists them; neglab GROUP=OPTION --help: its keys)",
+        _wrapped(counted),
         "",
         "examples",
-        "  neglab method=neglabel                             one method on the shipped benchmark",
+        "  neglab                                             NegLabel on the shipped benchmark",
         "  neglab -m method=mcm,neglabel seed=0,1,2           a table with mean and deviation over seeds",
-        "  neglab method=neglabel score.num_groups=1          any value of any YAML can be set",
+        "  neglab score.num_groups=1                          any value of any YAML can be set",
         "  neglab trainer=gpus backbone=clip_vit_b16          every GPU, a real CLIP",
         "  neglab detect images=photos/ class_names=[cat,dog] which of my images do not belong?",
-        "  neglab experiment=neglabel_imagenet1k_four_ood     a published row, beside the paper's numbers",
-        "  neglab --cfg job method=neglabel                   show the whole config without running it",
         "",
         "Results lie in outputs/ (one run) and multirun/ (sweeps); embeddings in the store (NEGLAB_STORE).",
-        "Hydra's own options: neglab --hydra-help",
+        "Completion by Tab: neglab -sc install=bash. Hydra's own options: neglab --hydra-help",
     ]
     return "\n".join(lines)
+
+
+def command_help(command: str) -> str:
+    """What a command does, its own keys, and the groups that it takes."""
+    found = settings(command)
+    chosen = {group: choice for group, choice in found.choices.items() if group not in HIDDEN_GROUPS}
+    keys = {key: value for key, value in found.values.items() if value[1]}  # without a comment: no key for people
+    lines = [f"usage: neglab {command} [group=option ...] [key=value ...]", "", *header(command), ""]
+    if keys:
+        lines += ["keys and their defaults", *_rows(keys), ""]
+    if chosen:
+        lines += ["groups, their defaults and their options"]
+        lines += [_row(f"{group}={option}", _some(group, comment)) for group, (option, comment) in chosen.items()]
+        lines += [""]
+    return "\n".join([*lines, _wrapped(LEGEND, "")])
+
+
+def group_help(group: str) -> str:
+    """A group's options, each with what it is."""
+    names = options(group)
+    title = f"{group}: {len(names)} options. The keys of one: neglab {group}=OPTION --help"
+    return "\n".join([title, "", *(_row(name, header(f"{group}/{name}")[0]) for name in names)])
+
+
+def option_help(group: str, option: str) -> str:
+    """What an option is, what it chooses of other groups, and its keys."""
+    name = f"{group}/{option}"
+    found = settings(name, group)
+    keys = {key: value for key, value in found.values.items() if not key.endswith("_target_")}
+    lines = [f"{group}={option}", "", *header(name), ""]
+    if found.choices:
+        lines += ["chooses", *_rows(found.choices), ""]
+    if keys:
+        lines += ["keys and their defaults", *_rows(keys), ""]
+    return "\n".join([*lines, _wrapped(LEGEND, "")])
+
+
+def _rows(settled: dict[str, tuple[str, str]]) -> list[str]:
+    """A row per key, with its comment."""
+    return [_row(f"{key}={value}", comment) for key, (value, comment) in settled.items()]
+
+
+def _some(group: str, comment: str) -> str:
+    """What a group is, and its first options."""
+    names = options(group)
+    shown = shorten(", ".join(names), OPTIONS_SHOWN, placeholder=f" ... {len(names)} in all") if len(names) > 1 else ""
+    return ": ".join(filter(None, [comment, shown]))
+
+
+def _row(name: str, text: str, name_width: int = KEY_WIDTH) -> str:
+    indent = " " * (name_width + 3)
+    first = f"  {name:{name_width}} "
+    if len(name) <= name_width:
+        return fill(text, _width(), initial_indent=first, subsequent_indent=indent) or first.rstrip()
+    return "\n".join(filter(None, [_wrapped(name), _wrapped(text, indent)]))
+
+
+def _wrapped(text: str, indent: str = "  ") -> str:
+    return fill(text, _width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _width() -> int:
+    return min(WIDEST, get_terminal_size((WIDEST, 0)).columns)

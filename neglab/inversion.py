@@ -224,20 +224,33 @@ def _descend(
 ) -> Float[Tensor, "B D"]:
     vectors = start.clone().requires_grad_()
     optimizer = torch.optim.AdamW([vectors], lr=descent.learning_rate, weight_decay=descent.weight_decay)
-    for choice in drawn:
+    # Of all steps at once, since reading a number off a device waits for all its work.
+    lengths: list[int] = (prompts.end[drawn].amax(dim=1) + 1).tolist()
+    for choice, length in zip(drawn, lengths, strict=True):
         # 1 - cos(f, h) + cos(f, r) is 1 - f(h - r).
-        loss = (1 - (encode_slotted(encoder, prompts, choice, vectors) * target).sum(dim=1)).sum()
+        loss = (1 - (encode_slotted(encoder, prompts, choice, length, vectors) * target).sum(dim=1)).sum()
         vectors.grad = torch.autograd.grad(loss, vectors)[0] / num_images
         optimizer.step()
     with torch.no_grad():
-        return encode_slotted(encoder, prompts, drawn[-1], vectors)
+        return encode_slotted(encoder, prompts, drawn[-1], lengths[-1], vectors)
 
 
 def encode_slotted(
-    encoder: TextEncoder, prompts: SlottedPrompts, choice: Int[Tensor, " B"], vectors: Float[Tensor, "B T E"]
+    encoder: TextEncoder,
+    prompts: SlottedPrompts,
+    choice: Int[Tensor, " B"],
+    length: int,
+    vectors: Float[Tensor, "B T E"],
 ) -> Float[Tensor, "B D"]:
-    """Embeddings of the chosen prompts with these vectors in their slots, differentiable in the vectors."""
-    end = prompts.end[choice]
-    tokens = prompts.tokens[choice, : int(end.max()) + 1]
+    """Embeddings of the chosen prompts with these vectors in their slots, differentiable in the vectors.
+
+    Args:
+        encoder: its door for token embeddings.
+        prompts: with T slots each.
+        choice: of prompts.
+        length: tokens of the longest chosen one.
+        vectors: for the slots.
+    """
+    tokens = prompts.tokens[choice, :length]
     slots = prompts.slots[choice, :, None].expand(-1, -1, tokens.shape[2])
-    return encoder.encode_tokens(tokens.scatter(1, slots, vectors), end)
+    return encoder.encode_tokens(tokens.scatter(1, slots, vectors), prompts.end[choice])

@@ -85,12 +85,39 @@ class Parts:
         """The image sets on which a method is measured."""
         return {ID: self.id_dataset, **self.ood_datasets}
 
+    @property
+    def before_the_towers(self) -> tuple[Any, ...]:
+        """What decides the embeddings: from the same objects come the same ones."""
+        corpus = self.corpus if self.selector.needs_corpus else None
+        data = (self.id_dataset, self.id_images, self.ood_datasets, corpus)
+        return (self.backbone, self.prompts, *data, self.loading, self.devices, self.store.root)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the towers make of a run's images and names; neither selector nor filter nor score changes it.
+
+    Attributes:
+        source: `before_the_towers` of the parts that it was made from.
+        id_labels: the ID classes.
+        corpus: the words among which negatives are selected; empty where the selector needs none.
+        images: embeddings of the image sets.
+        id_images: few ID images, with the labels of the ID classes; None where the method needs none.
+    """
+
+    source: tuple[Any, ...]
+    id_labels: LabelSet
+    corpus: LabelSet
+    images: dict[str, LabelledEmbeddings]
+    id_images: LabelledEmbeddings | None
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """What one run found out."""
 
     pairs: list[ScoredPair]
+    embedded: Embedded
     id_labels: LabelSet
     negatives: LabelSet
     similarity: torch.Tensor
@@ -104,49 +131,71 @@ class Material:
 
     Attributes:
         encoder: the run's prompts, store and devices.
+        embedded: images and names as the towers see them.
         bank: ID classes, negatives and, for the methods that use them, few ID images.
-        images: embeddings of the image sets.
         verdicts: what the filter decided.
         times: seconds per stage.
     """
 
     encoder: Embedder
+    embedded: Embedded
     bank: TextBank
-    images: dict[str, LabelledEmbeddings]
     verdicts: tuple[dict[str, str], ...]
     times: dict[str, float]
 
+    @property
+    def images(self) -> dict[str, LabelledEmbeddings]:
+        """Embeddings of the image sets."""
+        return self.embedded.images
 
-def gather(parts: Parts, image_sets: Mapping[str, ImageDataset] | None = None) -> Material:
+
+def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset]) -> Embedded:
+    """ID labels, corpus and images, from the store or through the towers."""
+    id_words = parts.id_dataset.class_names()
+    corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
+    sets = dict(image_sets)
+    if parts.id_images is not None:
+        sets[ID_IMAGES] = parts.id_images
+    images, (id_labels, corpus) = encoder.embed(sets, [id_words, corpus_words])
+    id_images = None
+    if parts.id_images is not None:
+        id_images = for_classes(images.pop(ID_IMAGES), parts.id_images.class_names().names, id_words.names)
+    return Embedded(parts.before_the_towers, id_labels, corpus, images, id_images)
+
+
+def gather(
+    parts: Parts, image_sets: Mapping[str, ImageDataset] | None = None, earlier: Embedded | None = None
+) -> Material:
     """ID labels and corpus, selector, filter, text bank, images.
 
     Args:
         parts: of the run.
         image_sets: which images to embed; None: the benchmark's.
+        earlier: of the benchmark, in an earlier job of the sweep; taken as it is where it was made from the same parts.
     """
     times: dict[str, float] = {}
     encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
     with timed(times, "embed"):
-        id_words = parts.id_dataset.class_names()
-        corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
-        sets = dict(parts.benchmark if image_sets is None else image_sets)
-        if parts.id_images is not None:
-            sets[ID_IMAGES] = parts.id_images
-        images, (id_labels, corpus) = encoder.embed(sets, [id_words, corpus_words])
-        id_images = None
-        if parts.id_images is not None:
-            id_images = for_classes(images.pop(ID_IMAGES), parts.id_images.class_names().names, id_words.names)
+        embedded = earlier
+        if embedded is None or embedded.source != parts.before_the_towers:
+            embedded = embed(parts, encoder, parts.benchmark if image_sets is None else image_sets)
+    id_labels, id_images = embedded.id_labels, embedded.id_images
     with timed(times, "mine"):
-        selected = corpus.take(parts.selector.select(corpus, id_labels, id_images))
+        selected = embedded.corpus.take(parts.selector.select(embedded.corpus, id_labels, id_images))
     with timed(times, "filter"):
         negatives, verdicts = filter_labels(parts.label_filter, selected, id_labels, encoder)
     bank = TextBank(id_labels, negatives, parts.backbone.logit_scale, id_images)
-    return Material(encoder, bank, images, verdicts, times)
+    return Material(encoder, embedded, bank, verdicts, times)
 
 
-def evaluate(parts: Parts) -> Evaluation:
-    """The pipeline: gather what the score needs, then score every image."""
-    material = gather(parts)
+def evaluate(parts: Parts, earlier: Embedded | None = None) -> Evaluation:
+    """The pipeline: gather what the score needs, then score every image.
+
+    Args:
+        parts: of the run.
+        earlier: embeddings of an earlier job, as for `gather`.
+    """
+    material = gather(parts, earlier=earlier)
     bank, images, times = material.bank, material.images, material.times
     with timed(times, "score"):
         direct = material.encoder.direct()
@@ -160,7 +209,7 @@ def evaluate(parts: Parts) -> Evaluation:
     num_images, num_encoded = sum(map(len, images.values())), material.encoder.num_encoded + direct.num_encoded
     times |= {"score_per_image": times["score"] / num_images, "num_encoded": num_encoded}
     similarity = parts.selector.similarity(bank.negatives, bank.id_labels)
-    return Evaluation(pairs, bank.id_labels, bank.negatives, similarity, material.verdicts, times)
+    return Evaluation(pairs, material.embedded, bank.id_labels, bank.negatives, similarity, material.verdicts, times)
 
 
 def filter_labels(

@@ -4,25 +4,29 @@ An entry's key is the hash of everything that decides its content. While a pass 
 each file named by its own digest, so a killed pass resumes and a half-written file never counts. A finished entry
 is one safetensors file and a manifest with its checksum; a damaged entry is dropped and computed again. Deleting the
 store is always safe.
+
+Files are mapped into memory, not copied, and never changed in place. A process checks a file's content once.
 """
 
 import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import torch
 from filelock import FileLock
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from neglab.types import UserError
@@ -41,16 +45,17 @@ def digest(content: Any) -> str:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write under a temporary name, then rename: a reader sees the whole file or none.
 
+    Who may read it is decided as for any new file: colleagues can share a store.
+
     Raises:
         UserError: the disk is full; nothing but the temporary file is lost.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"The disk is full: {path} needs {len(content):,} bytes. What was finished is kept. Free some space, "
@@ -79,10 +84,10 @@ class Entry:
         """The tensor [N, D] and its manifest; None where there is none, or where it is damaged (then it is removed)."""
         try:
             manifest = json.loads((self.folder / "manifest.json").read_text())
-            content = (self.folder / "embeddings.safetensors").read_bytes()
-            if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+            path = self.folder / "embeddings.safetensors"
+            if not _is_whole(path, manifest["sha256"]):
                 raise ValueError("checksum")
-            return load(content)["embeddings"], manifest
+            return load_file(path)["embeddings"], manifest
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, SafetensorError):
@@ -112,9 +117,8 @@ def read_parts(folder: Path) -> list[dict[str, Tensor]]:
     """All whole parts in a folder; a damaged one is removed."""
     parts = []
     for path in sorted(folder.glob("*.safetensors")):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == path.stem:
-            parts.append(load(content))
+        if _is_whole(path, path.stem):
+            parts.append(load_file(path))
         else:
             logger.warning("A damaged part of an unfinished pass is computed again: %s", path)
             path.unlink()
@@ -137,6 +141,68 @@ def merge_parts(parts: Sequence[dict[str, Tensor]], num_rows: int) -> dict[str, 
             f"a pass must give each of its {num_rows} items once; got {len(index)} rows with {missing} items missing"
         )
     return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0] if name != "index"}
+
+
+class StoredRows:
+    """Rows of texts, each found by the text itself, whatever list it came in first.
+
+    A file holds the digests [2, n] of n texts, their first halves rising, and their rows [n, D]. Files are only added.
+    The last bits of a row may hang on the batch in which its text came first.
+
+    Args:
+        folder: of texts whose rows were made in one way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def lacking(self, texts: Sequence[str]) -> list[str]:
+        """The texts without a row, each once."""
+        distinct = list(dict.fromkeys(texts))
+        found = torch.zeros(len(distinct), dtype=torch.bool)
+        for _, is_here, _ in self._matches(distinct):
+            found |= is_here
+        return [distinct[i] for i in (~found).nonzero().flatten().tolist()]
+
+    def rows(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """The row of each text.
+
+        Raises:
+            RuntimeError: a text has none.
+        """
+        found = torch.zeros(len(texts), dtype=torch.bool)
+        rows = torch.empty(len(texts), self._parts[0]["embeddings"].shape[1] if self._parts else 0)
+        for part, is_here, place in self._matches(texts):
+            rows[is_here] = part["embeddings"][place[is_here]]
+            found |= is_here
+        if not found.all():
+            raise RuntimeError(f"{int((~found).sum())} of {len(texts)} texts have no row in {self.folder}")
+        return rows
+
+    def add(self, texts: Sequence[str], rows: Float[Tensor, "N D"]) -> None:
+        known, digests = self._parts, _text_digests(texts)
+        order = digests[0].argsort()
+        part = {"digests": digests[:, order], "embeddings": rows[order]}
+        write_part(self.folder, part)
+        known.append(part)
+
+    @cached_property
+    def _parts(self) -> list[dict[str, Tensor]]:
+        return read_parts(self.folder)
+
+    def _matches(self, texts: Sequence[str]) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+        """For each file: which of the texts it holds, and where."""
+        wanted = _text_digests(texts)
+        for part in self._parts:
+            digests = part["digests"]
+            place = torch.searchsorted(digests[0], wanted[0]).clamp(max=digests.shape[1] - 1)
+            yield part, (digests[:, place] == wanted).all(dim=0), place
+
+
+def _text_digests(texts: Sequence[str]) -> Int[Tensor, "2 N"]:
+    """The first 128 bits of each text's SHA-256, as two numbers."""
+    content = b"".join(hashlib.sha256(text.encode()).digest()[:16] for text in texts)
+    return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
 
 
 class Store:
@@ -198,6 +264,17 @@ class Store:
                 "Set paths.store or NEGLAB_STORE to another place."
             ) from error
         return self.root / name
+
+
+def _is_whole(path: Path, checksum: str) -> bool:
+    status = path.stat()
+    return _digest_at(path, status.st_size, status.st_mtime_ns) == checksum
+
+
+@lru_cache(maxsize=4096)
+def _digest_at(path: Path, size: int, modified: int) -> str:
+    """Of a file as it was at a time: the jobs of a sweep need not read it again."""
+    return _file_digest(path)
 
 
 def _file_digest(path: Path) -> str:

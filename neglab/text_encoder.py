@@ -1,6 +1,5 @@
 """The TextEncoder of a scoring pass: encodes in the running process, on the device where it scores."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.prompt.templates import PromptTemplates
-from neglab.store import read_parts, write_part
+from neglab.store import StoredRows
 from neglab.types import PartOfSpeech, UserError, generator
 
 
@@ -33,22 +32,20 @@ class DirectTextEncoder(nn.Module):
 
     def __init__(self, backbone: Backbone, prompts: PromptTemplates, folder: Path, batch_size: int) -> None:
         super().__init__()
-        self.backbone, self.prompts, self.folder, self.batch_size = backbone, prompts, folder, batch_size
+        self.backbone, self.prompts, self.batch_size = backbone, prompts, batch_size
         self.num_encoded = 0
-        self._rows: dict[bytes, Tensor] | None = None  # by the digest of a name
+        # Of names, not of their prompts: pairs of names are many, and a name has several prompts.
+        self._names = StoredRows(folder)
 
     def encode(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, "N D"]:
-        keys = [_digest(f"{part}:{name}") for name, part in zip(names, parts_of_speech, strict=True)]
-        rows = self._stored_rows()
-        missing = {key: i for i, key in enumerate(keys) if key not in rows}
-        if missing:
-            chosen = list(missing.values())
+        keys = [f"{part}:{name}" for name, part in zip(names, parts_of_speech, strict=True)]
+        if lacking := self._names.lacking(keys):
+            place = {key: i for i, key in enumerate(keys)}
+            chosen = [place[key] for key in lacking]
             texts, owner = self.prompts.expand([names[i] for i in chosen], [parts_of_speech[i] for i in chosen])
-            embeddings = self.prompts.average(self._raw(texts), owner.to(self._device), len(chosen)).cpu()
-            rows.update(zip(missing, embeddings, strict=True))
-            digests = torch.frombuffer(bytearray(b"".join(missing)), dtype=torch.uint8).view(len(chosen), -1)
-            write_part(self.folder, {"digests": digests, "embeddings": embeddings})
-        return torch.stack([rows[key] for key in keys]).to(self._device)
+            embeddings = self.prompts.average(self._raw(texts), owner.to(self._device), len(chosen))
+            self._names.add(lacking, embeddings.cpu())
+        return self._names.rows(keys).to(self._device)
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         return normalize(self._raw(texts), dim=1)
@@ -94,27 +91,16 @@ class DirectTextEncoder(nn.Module):
     def _device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
-    def _stored_rows(self) -> dict[bytes, Tensor]:
-        if self._rows is None:
-            self._rows = {}
-            for part in read_parts(self.folder):
-                digests = [bytes(row) for row in part["digests"].numpy()]
-                self._rows.update(zip(digests, part["embeddings"], strict=True))
-        return self._rows
-
     def _raw(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """The tower's rows; each distinct text once, texts of like length together."""
-        distinct = sorted(dict.fromkeys(texts), key=len)
-        batches = [distinct[i : i + self.batch_size] for i in range(0, len(distinct), self.batch_size)]
-        encoded = torch.cat([self.backbone.encode_text(batch) for batch in batches])
+        """The tower's rows; each distinct text once, texts of one length in tokens together."""
+        distinct = list(dict.fromkeys(texts))
+        order: list[int] = self.backbone.count_tokens(distinct).argsort(stable=True).tolist()
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        encoded = torch.cat([self.backbone.encode_text([distinct[i] for i in batch]) for batch in batches])
         self.num_encoded += len(distinct)
-        place = {text: i for i, text in enumerate(distinct)}
+        place = {distinct[i]: row for row, i in enumerate(order)}
         return encoded[torch.tensor([place[text] for text in texts], device=encoded.device)]
 
 
 def _to_unit_range(noise: Tensor) -> Tensor:
     return (noise - noise.min()) / (noise.max() - noise.min())
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

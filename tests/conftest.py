@@ -1,12 +1,17 @@
 """Fixtures that several rooms' tests share."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import fakes
 import pytest
+
+from neglab.cli import rewrite
+from neglab.compose import compose
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,5 +74,20 @@ def neglab(tmp_path):
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def composes(tmp_path):
+    """Composes the config of a `neglab ...` line; of a sweep, that of its first job."""
+
+    def run(line, command=None):
+        typed = [word for word in shlex.split(line)[1:] if word not in {"-m", "--cfg", "job"}]
+        found, overrides = rewrite(typed)
+        assert command in (found, None)
+        first = [re.sub(r"^([\w/.]+)=([^,\[(]+),.*", r"\1=\2", word) for word in overrides]
+        first = [re.sub(r"=range\((-?\d+).*", r"=\1", word) for word in first]
+        return compose(first, found, tmp_path)
 
     return run

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors"},
+    {"errors", "config_files"},
     {"types"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
     {"context", "chat", "saved_detector"},

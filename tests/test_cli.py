@@ -2,12 +2,17 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from neglab.cli import rewrite, users_mistake
+from neglab.cli import Task, gpu_of_job, rewrite, users_mistake
+from neglab.config_files import configs_folder
 from neglab.types import UserError
 
 
@@ -31,16 +36,6 @@ def test_the_command_word_and_the_seed(typed, command, passed_on):
     assert rewrite(typed) == (command, passed_on)
 
 
-def test_help_is_for_people_and_needs_no_torch(neglab):
-    page = neglab("--help")
-    assert page.returncode == 0
-    assert "usage: neglab [command]" in page.stdout and "neglabel" in page.stdout
-    assert neglab("evaluate", "--help").stdout == page.stdout
-    code = "import sys, neglab.cli; sys.argv = ['neglab', '--help']; neglab.cli.main(); print('torch' in sys.modules)"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip().endswith("False")
-
-
 def test_an_unknown_command_word(neglab):
     finished = neglab("evalute")
     assert finished.returncode == 2
@@ -60,6 +55,13 @@ def test_a_mistake_raised_out_of_its_wrapping_is_found():
     mistake.__context__ = RuntimeError()
     mistake.__context__.__cause__ = mistake
     assert users_mistake(mistake.__context__) == "mend it"
+
+
+def test_a_class_that_cannot_be_imported():
+    with pytest.raises(InstantiationException) as raised:
+        instantiate({"_target_": "my_methods.GapScore"})
+    assert "No module named 'my_methods'" in users_mistake(raised.value)
+    assert "PYTHONPATH=FOLDER" in users_mistake(raised.value)
 
 
 def test_version(neglab):
@@ -90,10 +92,75 @@ def test_a_users_mistake_gets_a_message_and_no_traceback(neglab, arguments, mess
     assert "Traceback" not in finished.stderr + finished.stdout
 
 
-def test_a_multirun_under_another_launcher_is_refused(neglab):
-    finished = neglab("-m", "seed=0,1", environment={"LOCAL_RANK": "0"})
+LAUNCHED = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+
+
+@pytest.mark.parametrize("sweep", [["-m", "seed=0,1"], ["experiment=neglabel_table8_number_of_negatives"]])
+def test_a_sweep_under_another_launcher_is_refused(sweep, tmp_path):
+    """Also that of an experiment which is one by itself."""
+    code = "from neglab.cli import run_command_line; run_command_line()"
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *sweep],
+        env={**os.environ, **LAUNCHED},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert finished.returncode == 1
-    assert "must not run under torchrun" in finished.stderr
+    assert finished.stderr.strip().startswith(
+        "A sweep must not run in processes that torchrun or srun started together"
+    )
+
+
+def test_processes_started_together_need_a_trainer_that_uses_them(monkeypatch):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="need trainer=multi_node; got a trainer with strategy=ddp_spawn"):
+        Task("evaluate").run(OmegaConf.create({"trainer": {"strategy": "ddp_spawn"}}))
+
+
+def test_each_job_at_once_takes_a_gpu_by_its_number(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7")
+    assert [gpu_of_job(number) for number in range(3)] == ["4", "GPU-7", "4"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    assert gpu_of_job(11) == "3"
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert gpu_of_job(11) == ""
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra(tmp_path):
+    code = "import sys; sys.modules['hydra_plugins'] = None; import neglab.cli; neglab.cli.main()"
+    arguments = ["-m", "seed=0,1", "hydra/launcher=joblib"]
+    finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "pip install 'neglab[joblib]'" in finished.stderr and "Traceback" not in finished.stderr
+    preset = OmegaConf.load(configs_folder() / "hydra/launcher/submitit_slurm.yaml")
+    assert "neglab[slurm]" in str(users_mistake(RuntimeError(f"Unknown plugin class : '{preset._target_}'")))
+
+
+@pytest.mark.slow
+def test_jobs_at_once_share_the_store_and_one_table(neglab, overrides, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    mining = ["negative_selector.fraction=0.5", "score.num_groups=4"]
+    sweep = [
+        "-m",
+        "method=random_negatives,neglabel",
+        *overrides,
+        *mining,
+        "data.num_workers=1",
+        "hydra/launcher=joblib",
+    ]
+    finished = neglab(*sweep)
+    assert finished.returncode == 0, finished.stderr
+    (table,) = tmp_path.glob("multirun/*/*/aggregate.csv")
+    with table.open(newline="") as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"random_negatives", "neglabel"}
+    assert not list(tmp_path.glob("store/embeddings/*/*/parts"))
+    assert "ConfigStore" not in finished.stderr
+    finished = neglab(*sweep, "negative_selector.fraction=2")
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert "negative_selector.fraction must be in (0, 1]" in finished.stderr
 
 
 def test_a_sweep_over_seeds_encodes_once_and_averages(neglab, overrides, tmp_path):

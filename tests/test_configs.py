@@ -6,7 +6,8 @@ import pytest
 from hydra.utils import get_class, instantiate
 from omegaconf import MissingMandatoryValue, OmegaConf
 
-from neglab.compose import compose, configs_folder
+from neglab.compose import compose
+from neglab.config_files import configs_folder
 
 CONFIGS = configs_folder()
 YAMLS = sorted(CONFIGS.rglob("*.yaml"))

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import neglab
-from neglab.compose import construct, long_form
+from neglab.compose import construct
+from neglab.config_files import long_form
 from neglab.detector import Detector
 from neglab.saved_detector import DESCRIPTION, TENSORS
 from neglab.types import UserError

@@ -15,7 +15,7 @@ from neglab.prompt.templates import PromptTemplates
 from neglab.store import Store
 from neglab.types import UserError, Words
 
-ONE = Devices("cpu", 1, "auto", 1, progress_bar=False)
+ONE = Devices("cpu", 1, "auto", progress_bar=False)
 PLAIN = PromptTemplates(["{}"], ["{}"], True)
 
 
@@ -72,6 +72,52 @@ def test_equal_prompts_are_encoded_once(make):
     doubled = embedder.encode(["cat", "dog", "cat"], ["noun"] * 3)
     assert embedder.num_encoded == 2
     assert torch.equal(doubled[0], doubled[2])
+
+
+def test_a_text_is_encoded_once_whatever_list_it_stands_in(make):
+    first = make(prompts=PromptTemplates(["a {}", "the {}"], ["{}"], False))
+    before = first.encode(["cat", "dog"], ["noun"] * 2)
+    second = make(prompts=PromptTemplates(["the {}"], ["{}"], True))
+    _, labels = second.embed({}, [Words.nouns(["owl", "dog"]), Words.nouns(["fox", "owl", "cat"])])
+    assert second.num_encoded == 2  # "the owl" and "the fox"
+    assert torch.equal(labels[0].embeddings[0], labels[1].embeddings[1])
+    the_cat, a_cat = second.encode_texts(["the cat", "a cat"])
+    assert second.num_encoded == 2 and torch.equal(labels[1].embeddings[2], the_cat)
+    rows = second.backbone.encode_text(["a cat", "the cat"])  # the mean is of raw rows
+    assert torch.allclose(before[0], normalize(rows.sum(dim=0), dim=0), atol=1e-6)
+    assert not torch.allclose(a_cat, the_cat, atol=1e-3)
+
+
+def test_an_interrupted_pass_over_texts_resumes(make, monkeypatch):
+    whole = make(store="other").encode(WORDS.names, WORDS.parts_of_speech)
+    embedder = make()
+    encode, calls = embedder.backbone.encode_token_ids, []
+
+    def failing(ids, end):
+        calls.append(len(ids))
+        if len(calls) == 3:
+            raise Interrupted
+        return encode(ids, end)
+
+    monkeypatch.setattr(embedder.backbone, "encode_token_ids", failing)
+    with pytest.raises(Interrupted):
+        embedder.encode(WORDS.names, WORDS.parts_of_speech)
+    resumed = make()
+    assert torch.equal(resumed.encode(WORDS.names, WORDS.parts_of_speech), whole)
+    assert resumed.num_encoded == 14  # two of the four batches were kept
+
+
+def test_texts_of_one_length_in_tokens_share_batches(make, monkeypatch):
+    embedder, shapes = make(), []
+    encode = embedder.backbone.encode_token_ids
+
+    def seen(ids, end):
+        shapes.append(tuple(ids.shape))
+        return encode(ids, end)
+
+    monkeypatch.setattr(embedder.backbone, "encode_token_ids", seen)
+    embedder.encode_texts([text.format(i) for i in range(8) for text in ("photograph {}", "a b c {}")])
+    assert shapes == [(8, 4), (8, 6)]
 
 
 def test_a_changed_image_is_encoded_again(make, pictures, tmp_path):
@@ -182,7 +228,7 @@ def test_a_damaged_entry_is_computed_again(make, pictures, tmp_path):
 
 def test_too_many_devices(make, pictures):
     with pytest.raises(UserError, match=r"trainer\.accelerator=gpu"):
-        make(Devices("gpu", 99, "auto", 1, progress_bar=False)).embed({"set": pictures}, [])
+        make(Devices("gpu", 99, "auto", progress_bar=False)).embed({"set": pictures}, [])
 
 
 def test_the_text_encoder_door(make):
@@ -201,11 +247,11 @@ def test_a_mistake_that_a_loading_worker_finds_is_a_plain_message(make):
 
 
 def test_more_processes_than_batches(make):
-    two = Devices("cpu", 2, "ddp_spawn", 1, progress_bar=False)
+    two = Devices("cpu", 2, "ddp_spawn", progress_bar=False)
     assert torch.equal(make(two).encode(["cat"], ["noun"]), make(store="other").encode(["cat"], ["noun"]))
 
 
 def test_a_mistake_in_a_spawned_process_is_a_plain_message(make):
-    two = Devices("cpu", 2, "ddp_spawn", 1, progress_bar=False)
+    two = Devices("cpu", 2, "ddp_spawn", progress_bar=False)
     with pytest.raises(UserError, match=r"^A text must fit the context of 77 tokens; 1 do not"):
         make(two).encode_texts([f"text {i}" for i in range(20)] + [" ".join(["a"] * 100)])

@@ -10,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from neglab.compose import compose, configs_folder
+from neglab.compose import compose
+from neglab.config_files import configs_folder
 from neglab.tasks.evaluate import describe
 from neglab.tasks.published import IDENTITY, NONE, compare, read
 from neglab.tasks.results import METRICS

@@ -46,7 +46,7 @@ def test_a_words_last_token_is_free(encoder):
     counts = [int((tokenizer([f"a photo of a {word}"]) != 0).sum()) for word in words]
     assert prompts.slots.tolist() == [[count - 2] for count in counts]
     untouched = prompts.tokens[range(3), prompts.slots[:, 0]][:, None]
-    ours = inversion.encode_slotted(encoder, prompts, torch.arange(3), untouched)
+    ours = inversion.encode_slotted(encoder, prompts, torch.arange(3), int(prompts.end.max()) + 1, untouched)
     assert torch.allclose(ours, encoder.encode_texts([f"a photo of a {word}." for word in words]), atol=1e-6)
 
 

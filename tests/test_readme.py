@@ -7,22 +7,41 @@ from pathlib import Path
 
 import pytest
 
+from neglab.tasks import evaluate
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(?:bash|sh)\n(.*?)```", README, flags=re.DOTALL)
 LINES = [line.split(" #")[0].strip() for block in BLOCKS for line in block.splitlines()]
-COMMANDS = sorted({line for line in LINES if line.startswith("neglab ") and "--help" not in line})
+COMMANDS = [line for line in LINES if line.startswith("neglab ") and not re.search(r"--help|searchpath| -sc ", line)]
 TOLERANCE = 0.3  # percentage points: what other versions of the numeric libraries may move
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_composes(neglab, command):
-    arguments = [word for word in shlex.split(command)[1:] if word not in {"-m", "--cfg", "job"}]
-    # Of a sweep's values the first stands for all: Hydra shows the config of a single job.
-    arguments = [re.sub(r"^([\w/.]+)=([^,\[(]+),.*", r"\1=\2", word) for word in arguments]
-    arguments = [re.sub(r"=range\((-?\d+).*", r"=\1", word) for word in arguments]
-    finished = neglab("--cfg", "job", *arguments)
-    assert finished.returncode == 0, finished.stderr
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_every_command_composes(composes, command):
+    composes(command)
+
+
+def test_ones_own_method_and_dataset_run(overrides, benchmark, composes, monkeypatch, tmp_path):
+    """The files of the two sections, written as they stand, on the small benchmark."""
+    section = README.split("### Your own method")[1].split("\n## ")[0]
+    for text in re.findall(r"```(?:python|yaml)\n(.*?)```", section, flags=re.DOTALL):
+        path = tmp_path / text.splitlines()[0].removeprefix("# ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "birds").symlink_to(benchmark / "id")
+    (tmp_path / "data" / "bugs").symlink_to(benchmark / "near")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    method, dataset = re.findall(r"^(?:PYTHONPATH=\. )?(neglab .*searchpath.*)$", section, flags=re.MULTILINE)
+    small = ["negative_selector.fraction=0.5", "plots=false", *overrides]
+    config = composes(shlex.join([*shlex.split(method), *small]))
+    assert config.score._target_ == "my_methods.GapScore"
+    evaluate.run(config)
+    without_sets = [text for text in small if not text.startswith(("id_dataset", "ood_datasets"))]
+    evaluate.run(composes(shlex.join([*shlex.split(dataset), *without_sets, "score.num_groups=4"])))
+    assert "bugs," in (tmp_path / "results.csv").read_text()
 
 
 def test_the_targets_exist():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from neglab import store as store_module
-from neglab.store import Store, merge_parts, read_parts, write_atomically, write_part
+from neglab.store import Store, StoredRows, merge_parts, read_parts, write_atomically, write_part
 from neglab.types import UserError
 
 
@@ -49,6 +49,36 @@ def test_a_damaged_part_never_counts(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_is_checked_once(tmp_path, monkeypatch):
+    entry = Store(tmp_path).entry({})
+    entry.write(torch.ones(2, 3), {})
+    entry.read()
+    monkeypatch.setattr(store_module, "_file_digest", lambda _: pytest.fail("read again"))
+    assert torch.equal(Store(tmp_path).entry({}).read()[0], torch.ones(2, 3))
+
+
+def test_rows_are_found_by_their_text(tmp_path):
+    texts, rows = [f"text {i}" for i in range(50)], torch.randn(50, 3)
+    first = StoredRows(tmp_path)
+    assert first.lacking(["b", "a", "b"]) == ["b", "a"]
+    first.add(texts[:30], rows[:30])
+    first.add(texts[30:], rows[30:])
+    for stored in (first, StoredRows(tmp_path)):
+        wanted = [49, 0, 31, 0, 29]
+        assert torch.equal(stored.rows([texts[i] for i in wanted]), rows[wanted])
+        assert stored.lacking([*texts, "other"]) == ["other"]
+    with pytest.raises(RuntimeError, match="1 of 2 texts have no row"):
+        first.rows(["text 1", "other"])
+
+
+def test_a_damaged_file_of_rows_is_lacking(tmp_path):
+    stored = StoredRows(tmp_path)
+    stored.add(["a"], torch.ones(1, 3))
+    stored.add(["b"], torch.zeros(1, 3))
+    next(tmp_path.iterdir()).write_bytes(b"half")
+    assert len(StoredRows(tmp_path).lacking(["a", "b"])) == 1
+
+
 @pytest.mark.parametrize("index", [[0, 2], [0, 1, 1], [0, 1, 3]])
 def test_a_missing_or_repeated_row_is_an_error(index):
     part = {"index": torch.tensor(index), "embeddings": torch.ones(len(index), 2)}
@@ -67,6 +97,12 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
         write_atomically(tmp_path / "file", b"after")
     assert (tmp_path / "file").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_whoever_may_read_new_files_may_read_these(tmp_path):
+    write_atomically(tmp_path / "file", b"content")
+    (tmp_path / "plain").write_bytes(b"content")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_file_is_digested_again_only_when_it_changed(tmp_path, monkeypatch):

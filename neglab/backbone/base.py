@@ -32,6 +32,7 @@ CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere"
 # Raised when the same weights would give other embeddings than before: old entries of the store no longer match.
 CODE_VERSION = 1
 RANDOM_WEIGHTS_SEED = 0
+TEXTS_AT_ONCE = 4096  # that are tokenized to count: their ids have the context's whole length for a moment
 MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: some list every weight
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,11 @@ class Backbone(nn.Module, ABC):
         ids, end = self._full_ids(texts)
         self._check_lengths(texts, ids)
         return (ids[:, : int(end.max()) + 1] if self.can_encode_tokens else ids), end
+
+    def count_tokens(self, texts: Sequence[str]) -> Int[Tensor, " N"]:
+        """Of each text, begin and end tokens included; no more than the context holds."""
+        chunks = (texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE))
+        return torch.cat([self._full_ids(chunk)[1] + 1 for chunk in chunks])
 
     @abstractmethod
     def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:

@@ -2,19 +2,74 @@
 
 import logging
 import warnings
+from array import array
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any, cast
 
 import open_clip
 import torch
 from jaxtyping import Float, Int
+from open_clip.tokenizer import get_clean_fn
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Split
 from torch import Tensor, nn
 from torchvision.transforms import Compose
 
 from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
 from neglab.types import UserError
 
+# CLIP's own pattern, for printable ASCII in lower case.
+ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
+ITEM_BYTES = array("i").itemsize
+
 logger = logging.getLogger(__name__)
+
+
+class WordIds(dict[str, bytes]):
+    """The token ids of words, each made once, by the tokenizers library: many prompts repeat few words.
+
+    CLIP's tokens never reach over a space, so a text's ids are those of its words. Broken encodings, entities, marks
+    of begin and end, other white space and other alphabets are left to open_clip's own tokenizer.
+
+    Ids are kept as the bytes of numbers: the garbage collector would go through millions of lists again and again.
+    """
+
+    def __init__(self, tokenizer: open_clip.SimpleTokenizer) -> None:
+        self.tokenizer = tokenizer
+        merges = cast(list[tuple[str, str]], list(tokenizer.bpe_ranks))
+        self._words = Tokenizer(BPE(tokenizer.encoder, merges, end_of_word_suffix="</w>"))
+        self._words.normalizer = Lowercase()
+        self._words.pre_tokenizer = Split(Regex(ASCII_TOKENS), "removed", invert=True)
+
+    @staticmethod
+    def fit(tokenizer: Any) -> bool:
+        """Whether this is CLIP's tokenizer, with its own cleaning and cutting."""
+        is_clips = isinstance(tokenizer, open_clip.SimpleTokenizer)
+        return is_clips and tokenizer.clean_fn is get_clean_fn("lower") and tokenizer.reduction_fn is None
+
+    def padded(self, texts: Sequence[str]) -> Int[Tensor, "N L"]:
+        """Equal to open_clip's call: begin, text and end, longer texts cut, filled up with zeros."""
+        begin, end = (_packed([mark]) for mark in self.tokenizer.all_special_ids[:2])
+        length = cast(int, self.tokenizer.context_length)
+        rows = [begin + ids[: (length - 2) * ITEM_BYTES] + end for ids in self._of_texts(texts)]
+        lengths = torch.tensor([len(row) // ITEM_BYTES for row in rows])
+        flat = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.int32).long()
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
+        return ids.masked_scatter_(torch.arange(length) < lengths[:, None], flat)
+
+    def _of_texts(self, texts: Sequence[str]) -> list[bytes]:
+        """Of each text, equal to open_clip's `encode`."""
+        plain = [_is_plain(text) for text in texts]
+        new = list({word for text in compress(texts, plain) for word in text.split()} - self.keys())
+        encoded = self._words.encode_batch_fast(new, add_special_tokens=False)
+        self.update((word, _packed(one.ids)) for word, one in zip(new, encoded, strict=True))
+        return [
+            b"".join(map(self.__getitem__, text.split())) if is_plain else _packed(self.tokenizer.encode(text))
+            for text, is_plain in zip(texts, plain, strict=True)
+        ]
 
 
 class OpenCLIPBackbone(Backbone):
@@ -49,6 +104,7 @@ class OpenCLIPBackbone(Backbone):
     ) -> None:
         super().__init__(precision, long_texts, transform, compile)
         self.network, own, self.tokenizer = _load(model, pretrained)
+        self.word_ids = WordIds(self.tokenizer) if WordIds.fit(self.tokenizer) else None
         inner = getattr(self.tokenizer, "tokenizer", None)  # a transformers tokenizer that open_clip wraps
         self.padding_id = getattr(inner, "pad_token_id", 0)
         self.context_length = int(self.network.context_length)
@@ -86,7 +142,7 @@ class OpenCLIPBackbone(Backbone):
         return hidden if projection is None else hidden @ projection
 
     def _full_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        ids = self.tokenizer(list(texts))
+        ids = self.tokenizer(list(texts)) if self.word_ids is None else self.word_ids.padded(texts)
         return ids, self._end_positions(ids)
 
     def _num_tokens(self, text: str) -> int:
@@ -101,6 +157,14 @@ class OpenCLIPBackbone(Backbone):
             end_id = getattr(self._tower, "eos_id", getattr(self._tower, "text_eos_id", None))
             return (ids == end_id).int().argmax(dim=1)
         return ids.argmax(dim=1)
+
+
+def _packed(ids: Sequence[int]) -> bytes:
+    return array("i", ids).tobytes()
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and "&" not in text and "<" not in text
 
 
 def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform, Any]:

@@ -16,6 +16,9 @@ from neglab.types import TextEncoder, UserError
 TokenEncoder = Callable[[Tensor, Tensor], Tensor]
 
 PLACEHOLDER = "X"  # one token, whose embedding is never used; the official codes' choice
+# Prompts that a CPU takes at once: what a layer computes of them stays in its cache, and few are much shorter than the
+# longest. A GPU is busy with large passes alone.
+PROMPTS_ON_CPU = 32
 UNIFORM_BOUND = 1.0  # nn.Linear draws its first values from [-b, b] with b = bound / sqrt(width of the input)
 
 
@@ -125,12 +128,14 @@ class TokenTower(nn.Module):
         self.backbone, self.prompts_per_pass = backbone, prompts_per_pass
 
     def forward(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        if len(tokens) <= self.prompts_per_pass:
+        fits = len(tokens) <= self.prompts_per_pass
+        size = min(PROMPTS_ON_CPU, self.prompts_per_pass) if tokens.device.type == "cpu" else self.prompts_per_pass
+        if len(tokens) <= size:
             return self._encode(tokens, end)
-        parts = zip(tokens.split(self.prompts_per_pass), end.split(self.prompts_per_pass), strict=True)
-        if not torch.is_grad_enabled():
-            return torch.cat([self._encode(*part) for part in parts])
-        return torch.cat([self._encode_again(*part) for part in parts])
+        encode = self._encode if fits or not torch.is_grad_enabled() else self._encode_again
+        by_length = end.argsort(stable=True)  # prompts of like length together, cut at their longest
+        parts = [encode(tokens[rows, : int(end[rows[-1]]) + 1], end[rows]) for rows in by_length.split(size)]
+        return torch.cat(parts)[by_length.argsort()]
 
     def _encode(self, tokens: Tensor, end: Tensor) -> Tensor:
         return normalize(self.backbone.encode_tokens(tokens, end), dim=1)

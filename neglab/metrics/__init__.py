@@ -4,10 +4,18 @@ from neglab.metrics.detection import (
     AUROC,
     AUPRIn,
     AUPROut,
+    DetectionMetrics,
     FPR95IDPositive,
     FPR95OODPositive,
     IDAccuracy,
-    detection_metrics,
 )
 
-__all__ = ["AUROC", "AUPRIn", "AUPROut", "FPR95IDPositive", "FPR95OODPositive", "IDAccuracy", "detection_metrics"]
+__all__ = [
+    "AUROC",
+    "AUPRIn",
+    "AUPROut",
+    "DetectionMetrics",
+    "FPR95IDPositive",
+    "FPR95OODPositive",
+    "IDAccuracy",
+]

@@ -1,12 +1,13 @@
 """The detection metrics as torchmetrics metrics: they gather over batches and ranks, then compute exactly."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from neglab.metrics.curves import (
@@ -20,7 +21,7 @@ from neglab.metrics.curves import (
 )
 
 
-class DetectionMetric(Metric, ABC):
+class ScoreMetric(Metric, ABC):
     """Scores of ID and OOD images, kept in float64 as they come. No score is ever squashed.
 
     torchmetrics' own AUROC and ROC apply a sigmoid, per update, as soon as one score leaves [0, 1]: that ties scores
@@ -41,12 +42,21 @@ class DetectionMetric(Metric, ABC):
         self.scores.append(scores.double())
         self.is_id.append(is_id)
 
+    def counts(self) -> ScoreCounts:
+        """Everything added so far, sorted and counted."""
+        return score_counts(dim_zero_cat(self.scores), dim_zero_cat(self.is_id))
+
+
+class DetectionMetric(ScoreMetric):
+    """One metric of the scores."""
+
     def compute(self) -> Tensor:
         """The metric over everything added so far, a fraction in [0, 1]."""
-        return self.value(score_counts(dim_zero_cat(self.scores), dim_zero_cat(self.is_id)))
+        return self.value(self.counts())
 
+    @staticmethod
     @abstractmethod
-    def value(self, counts: ScoreCounts) -> Tensor:
+    def value(counts: ScoreCounts) -> Tensor:
         """The metric of the counts."""
 
 
@@ -55,7 +65,8 @@ class AUROC(DetectionMetric):
 
     higher_is_better = True
 
-    def value(self, counts: ScoreCounts) -> Tensor:
+    @staticmethod
+    def value(counts: ScoreCounts) -> Tensor:
         return auroc(counts)
 
 
@@ -64,7 +75,8 @@ class AUPRIn(DetectionMetric):
 
     higher_is_better = True
 
-    def value(self, counts: ScoreCounts) -> Tensor:
+    @staticmethod
+    def value(counts: ScoreCounts) -> Tensor:
         return aupr_in(counts)
 
 
@@ -73,7 +85,8 @@ class AUPROut(DetectionMetric):
 
     higher_is_better = True
 
-    def value(self, counts: ScoreCounts) -> Tensor:
+    @staticmethod
+    def value(counts: ScoreCounts) -> Tensor:
         return aupr_out(counts)
 
 
@@ -82,7 +95,8 @@ class FPR95IDPositive(DetectionMetric):
 
     higher_is_better = False
 
-    def value(self, counts: ScoreCounts) -> Tensor:
+    @staticmethod
+    def value(counts: ScoreCounts) -> Tensor:
         return fpr_id_positive(counts, recall=0.95)
 
 
@@ -91,7 +105,8 @@ class FPR95OODPositive(DetectionMetric):
 
     higher_is_better = False
 
-    def value(self, counts: ScoreCounts) -> Tensor:
+    @staticmethod
+    def value(counts: ScoreCounts) -> Tensor:
         return fpr_ood_positive(counts, recall=0.95)
 
 
@@ -118,14 +133,19 @@ class IDAccuracy(Metric):
         return self.correct.double() / self.total
 
 
-def detection_metrics() -> MetricCollection:
-    """Every detection metric under the key it has in metrics.json; they share one state."""
-    return MetricCollection(
-        {
-            "auroc": AUROC(),
-            "aupr_in": AUPRIn(),
-            "aupr_out": AUPROut(),
-            "fpr95_id_positive": FPR95IDPositive(),
-            "fpr95_ood_positive": FPR95OODPositive(),
-        }
-    )
+DETECTION_METRICS: Mapping[str, type[DetectionMetric]] = {
+    "auroc": AUROC,
+    "aupr_in": AUPRIn,
+    "aupr_out": AUPROut,
+    "fpr95_id_positive": FPR95IDPositive,
+    "fpr95_ood_positive": FPR95OODPositive,
+}
+
+
+class DetectionMetrics(ScoreMetric):
+    """Every detection metric under the key it has in metrics.json. One sort serves them all."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """The metrics over everything added so far, fractions in [0, 1]."""
+        counts = self.counts()
+        return {name: metric.value(counts) for name, metric in DETECTION_METRICS.items()}

@@ -104,10 +104,11 @@ class ImageJob(EmbeddingJob):
 
 @dataclass(frozen=True)
 class TextJob(EmbeddingJob):
-    """Distinct texts. Texts of like length share a batch, since a batch costs its longest text."""
+    """Distinct texts. Texts of one length in tokens [N] share batches, since a batch costs its longest text."""
 
     name: str
     texts: Sequence[str]
+    num_tokens: Int[Tensor, " N"]
     tokenize: Tokenizer
     batch_size: int
 
@@ -115,8 +116,7 @@ class TextJob(EmbeddingJob):
         return len(self.texts)
 
     def batches(self) -> list[Int[Tensor, " _"]]:
-        lengths = torch.tensor([len(text) for text in self.texts])
-        return list(lengths.argsort(stable=True).split(self.batch_size))
+        return list(self.num_tokens.argsort(stable=True).split(self.batch_size))
 
     def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
         chosen: list[int] = index.tolist()
@@ -171,6 +171,8 @@ class EmbeddingModule(L.LightningModule):
         else:
             size = (len(batch.positions), self.backbone.embedding_dim)
             embeddings = torch.full(size, torch.nan, device=self.device)
-            if batch.images is not None and len(batch.images):
+            if batch.images is not None and len(batch.images) == len(embeddings):
+                embeddings = self.backbone.encode_image(batch.images)  # no mask: one would wait for the device
+            elif batch.images is not None and len(batch.images):
                 embeddings[batch.readable] = self.backbone.encode_image(batch.images)
         return batch.job, {"index": batch.positions, "embeddings": embeddings}

@@ -1,20 +1,25 @@
 """One predict pass over all devices: whole batches per rank, one shard of rows per rank, merged by index."""
 
 import logging
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from neglab.modules.cluster import launch, share
 from neglab.types import UserError
 
 # A part is written when it has this many bytes or this age: a killed pass loses little, a long one leaves few files.
@@ -89,8 +94,7 @@ class PartWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        job, rows = prediction
-        rows = {name: tensor.cpu() for name, tensor in rows.items()}
+        job, rows = prediction  # left on the device: fetching them here would wait for each batch in turn
         self.waiting.setdefault(job, []).append(rows)
         self.waiting_bytes += sum(tensor.nbytes for tensor in rows.values())
         if self.waiting_bytes > PART_BYTES or time.monotonic() - self.last_write > PART_SECONDS:
@@ -106,7 +110,7 @@ class PartWriter(BasePredictionWriter):
     def _flush(self) -> None:
         waiting, self.waiting = self.waiting, {}
         for job, parts in waiting.items():
-            self.sink(job, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+            self.sink(job, {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]})
         self.waiting_bytes, self.last_write = 0, time.monotonic()
 
 
@@ -130,16 +134,17 @@ class Devices:
     Attributes:
         accelerator: "auto", "cpu", "gpu", ...
         devices: how many, or "auto".
-        strategy: "auto", or "ddp_spawn" for several devices: the script is not executed again, so a multirun works.
-        num_nodes: machines.
+        strategy: "auto" for one device; "ddp_spawn" for several of this machine: the script is not executed again, so a
+            multirun works; "ddp" for one device of each process that torchrun or srun started.
         progress_bar: show it.
+        shared_folder: one that the processes of all machines see; None: there is one machine.
     """
 
     accelerator: str
     devices: int | str
     strategy: str
-    num_nodes: int
     progress_bar: bool
+    shared_folder: str | None = None
 
     def predict(
         self,
@@ -152,24 +157,63 @@ class Devices:
 
         Raises:
             KeyboardInterrupt: the user stopped it; finished rows are in the sink.
-            UserError: the accelerator or the number of devices asked for is not there.
+            UserError: the accelerator or the number of devices asked for is not there, or the processes of a cluster
+                are not, or do not see the shared folder.
         """
-        loader = DataLoader(
+        if self.strategy != "ddp":
+            self._run(module, batches, sink, num_workers)
+            return
+        if launch() is None:
+            raise UserError(
+                "trainer=multi_node takes the processes that torchrun or srun started, one per device; this one was "
+                "started by itself. Start it as `torchrun --nproc_per_node=GPUS --no-python neglab ...`, or choose "
+                "trainer=gpus."
+            )
+        with self.scratch_folder() as folder:
+            share(partial(self._run_share, torch.get_num_threads(), module, batches, sink, num_workers), folder)
+
+    @contextmanager
+    def scratch_folder(self) -> Iterator[Path]:
+        """A temporary folder that the processes of all machines see."""
+        parent = None if self.shared_folder is None else Path(self.shared_folder).expanduser().absolute()
+        with tempfile.TemporaryDirectory(prefix="neglab-", dir=parent) as folder:
+            yield Path(folder)
+
+    def _run_share(
+        self, num_threads: int, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int
+    ) -> None:
+        """This process's share of a pass, with the first one's number of threads (see SameThreads)."""
+        torch.set_num_threads(num_threads)
+        place = launch()
+        shown = self.progress_bar and (place is None or place.rank == 0)
+        replace(self, progress_bar=shown)._run(module, batches, sink, num_workers)
+
+    def _run(self, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int) -> None:
+        loader: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
-            sampler=RankBatches(batches),  # pyright: ignore[reportArgumentType]
+            sampler=self._sampler(batches),
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+        if not len(loader):  # fewer batches than processes
+            return
         trainer = self.at_most(len(loader)).trainer([PartWriter(sink)], leave_bar=True)
         # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling one
         # for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
         with users_mistakes(), torch.random.fork_rng(devices=[]):
             trainer.predict(module, loader, return_predictions=False)
 
+    def _sampler(self, batches: Any) -> Any:
+        """Which batches this process takes: rank r of W the batches r, r+W, ...; of one device all."""
+        place = launch()
+        if self.strategy == "ddp" and place is not None:
+            return range(place.rank, len(batches), place.num_processes)
+        return RankBatches(batches) if self.strategy == "ddp_spawn" else None
+
     def at_most(self, num_batches: int) -> "Devices":
         """These devices, or as many of them as there are batches: Lightning takes no rank without one."""
-        if self.strategy != "ddp_spawn" or self.num_nodes > 1:
+        if self.strategy != "ddp_spawn":
             return self
         wanted = self.devices if isinstance(self.devices, int) and self.devices > 0 else torch.cuda.device_count()
         if wanted <= num_batches:
@@ -194,9 +238,9 @@ class Devices:
         try:
             return L.Trainer(
                 accelerator=self.accelerator,
-                devices=self.devices,
-                strategy=self.strategy,
-                num_nodes=self.num_nodes,
+                devices=self._own_device() if self.strategy == "ddp" else self.devices,
+                strategy="auto" if self.strategy == "ddp" else self.strategy,
+                plugins=[LightningEnvironment()],  # what is said here counts, whatever started this process
                 callbacks=[*callbacks, SameThreads(), *bar],
                 enable_progress_bar=self.progress_bar,
                 use_distributed_sampler=False,
@@ -212,6 +256,12 @@ class Devices:
                 f"trainer.accelerator={self.accelerator} with trainer.devices={self.devices}{chosen} cannot be used "
                 f"here: {error} Choose trainer=cpu, or as many devices as there are."
             ) from error
+
+    def _own_device(self) -> int | list[int]:
+        """Of the GPUs seen here the one with the process's number on its machine, counted round: it may see but one."""
+        count = 0 if self.accelerator == "cpu" else torch.cuda.device_count()
+        place = launch()
+        return [place.local_rank % count] if place and count else 1
 
 
 @contextmanager

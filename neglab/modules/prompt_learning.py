@@ -104,16 +104,18 @@ class PromptLearningModule(L.LightningModule):
         # Ranks' gradients are averaged: this makes them the gradient of the whole batch's mean.
         own = losses.sum() * self.trainer.world_size / batch.size
         loss = own + penalty
-        if not loss.isfinite():
-            raise self._not_finite()
         several = self.trainer.world_size > 1
         values = {"loss": loss.detach(), "penalty": penalty.detach()}
         self.log_dict(values, prog_bar=True, on_step=False, on_epoch=True, batch_size=batch.size, sync_dist=several)
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        # The last step's damage would show in the next epoch only.
-        if not all(parameter.isfinite().all() for parameter in self.learner.own_parameters()):
+    def check(self) -> None:
+        """Raise a UserError where the epoch's loss, or what its steps left, is not finite.
+
+        Once an epoch, since a look at each step's loss would wait for the device; the mean keeps what was not finite.
+        """
+        values = [self.trainer.callback_metrics["loss"], *self.learner.own_parameters()]
+        if not all(value.isfinite().all() for value in values):
             raise self._not_finite()
 
     def _not_finite(self) -> UserError:
@@ -144,7 +146,10 @@ class EpochKeeper(Callback):
         return {**self.__dict__, "report": None}
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not (isinstance(pl_module, PromptLearningModule) and trainer.is_global_zero):
+        if not isinstance(pl_module, PromptLearningModule):
+            return
+        pl_module.check()  # before anything is kept
+        if not trainer.is_global_zero:
             return
         before, learner = pl_module.state, pl_module.learner
         epoch = before.num_epochs + pl_module.current_epoch

@@ -4,11 +4,9 @@ A score that judges each image by itself takes them in batches, dealt out over t
 stream takes each OOD set's stream as a whole, so that the streams are dealt out.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -162,8 +160,8 @@ def score_images(
     Returns:
         One table per set, in the order of `images`.
     """
-    with tempfile.TemporaryDirectory(prefix="neglab-scores-") as place:
-        folders = {name: Path(place, str(i)) for i, name in enumerate(images)}
+    with devices.scratch_folder() as place:
+        folders = {name: place / str(i) for i, name in enumerate(images)}
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         devices.predict(module, ScoringBatches(images, batch_size), PartFolders(folders), num_workers=0)
         merged = {name: merge_parts(read_parts(folders[name]), len(rows)) for name, rows in images.items()}
@@ -201,11 +199,11 @@ def score_streams(
     streams = [
         torch.cat([id_images.embeddings, images.embeddings])[orders[name]] for name, images in ood_images.items()
     ]
-    with tempfile.TemporaryDirectory(prefix="neglab-scores-") as place:
+    with devices.scratch_folder() as place:
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         batches = StreamBatches(streams, plan.batch_size, plan.reset)
-        devices.predict(module, batches, PartFolders({STREAMS: Path(place)}), num_workers=0)
-        merged = merge_parts(read_parts(Path(place)), sum(map(len, streams)))
+        devices.predict(module, batches, PartFolders({STREAMS: place}), num_workers=0)
+        merged = merge_parts(read_parts(place), sum(map(len, streams)))
     lengths = list(map(len, streams))
     columns = zip(merged["scores"].split(lengths), merged["predicted"].split(lengths), strict=True)
     return [

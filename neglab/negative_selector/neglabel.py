@@ -10,7 +10,7 @@ from torch import Tensor
 from neglab.negative_selector.base import NegativeSelector, check_size
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError
 
-CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
+CHUNK_ELEMENTS = 2**22  # similarities held at once: 16 MiB
 
 
 class NegLabelSelector(NegativeSelector):
@@ -107,7 +107,6 @@ def _upper_quantile(values: Float[Tensor, "N C"], quantile: float) -> Float[Tens
     count = values.shape[1]
     position = quantile * (count - 1)
     below = math.floor(position)
-    largest = values.topk(count - below, dim=1, sorted=True).values
-    lower = largest[:, -1]
-    upper = largest[:, -2] if count - below > 1 else lower
-    return torch.lerp(lower, upper, position - below)
+    largest = values.topk(count - below, dim=1, sorted=False).values
+    lowest = largest.topk(min(2, count - below), dim=1, largest=False).values
+    return torch.lerp(lowest[:, 0], lowest[:, -1], position - below)

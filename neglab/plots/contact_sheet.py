@@ -34,7 +34,7 @@ figcaption a {{ color: inherit; }}
 .label span {{ position: relative; display: flex; justify-content: space-between; gap: .5rem; }}
 .label em {{ font-style: normal; white-space: nowrap; }}
 """
-LEGEND = "Bars are shares of the softmax over all labels: the nearest class blue, the nearest negative label orange."
+LEGEND = "Bars are shares of the softmax over all labels: the nearest class blue, the nearest negatives orange."
 
 
 class Card(NamedTuple):
@@ -42,8 +42,8 @@ class Card(NamedTuple):
 
     Attributes:
         name: shown below the thumbnail.
-        link: where the whole picture lies.
-        thumbnail: a JPEG.
+        link: where the whole picture lies; empty: nowhere to go.
+        thumbnail: a JPEG; empty: the picture is gone.
         score: the ID score.
         is_ood: the decision; None: there is none.
         labels: name, share of the softmax, and whether it is an ID class.
@@ -76,7 +76,7 @@ def contact_sheet(cards: Iterable[Card], title: str, facts: Sequence[str]) -> st
     sections: dict[str, list[str]] = {}
     for card in cards:
         heading = {True: "Out of distribution", False: "In distribution", None: "Most out of distribution first"}
-        sections.setdefault(heading[card.is_ood], []).append(_figure(card))
+        sections.setdefault(heading[card.is_ood], []).append(figure(card))
     body = "".join(f"<h2>{heading}</h2><main>{''.join(found)}</main>" for heading, found in sections.items())
     return whole_page(title, [*facts, LEGEND], body)
 
@@ -98,16 +98,21 @@ def whole_page(title: str, facts: Sequence[str], body: str, style: str = "") -> 
     )
 
 
-def _figure(card: Card) -> str:
+def figure(card: Card) -> str:
+    """A card as HTML."""
     kind = {True: "ood", False: "id", None: ""}[card.is_ood]
-    picture = base64.b64encode(card.thumbnail).decode()
+    picture, name = "", escape(card.name)
+    if card.thumbnail:
+        content = base64.b64encode(card.thumbnail).decode()
+        picture = f'<img src="data:image/jpeg;base64,{content}" alt="" loading="lazy">'
+    if card.link:
+        name = f'<a href="{escape(card.link)}">{name}</a>'
     labels = "".join(
         f'<div class="label"><i style="width:{100 * share:.1f}%;background:var(--{"id" if known else "ood"})"></i>'
         f"<span><b>{escape(name)}</b><em>{100 * share:.1f}%</em></span></div>"
         for name, share, known in card.labels
     )
     return (
-        f'<figure class="{kind}"><img src="data:image/jpeg;base64,{picture}" alt="" loading="lazy">'
-        f'<figcaption><span class="score">{card.score:.4f}</span><a href="{escape(card.link)}">{escape(card.name)}</a>'
+        f'<figure class="{kind}">{picture}<figcaption><span class="score">{card.score:.4f}</span>{name}'
         f"{labels}</figcaption></figure>\n"
     )

@@ -1,7 +1,7 @@
 """Prompts that `neglab learn` trained: the ID classes and the negative prompts come from its checkpoint."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -52,9 +52,8 @@ class LearnedPrompts(PromptTemplates):
             )
 
     @property
-    def identity(self) -> list[str]:
-        """What decides the embeddings of known names, for the store."""
-        return [self.checkpoint.digest, self.words]
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity, "learned": [self.checkpoint.digest, self.words]}
 
     def check_backbone(self, fingerprint: str) -> None:
         """Raise a UserError where the prompts were learned on another backbone."""

@@ -1,6 +1,7 @@
 """From names to prompted texts, and from the embeddings of a name's prompts to one embedding."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -38,9 +39,9 @@ class PromptTemplates:
         self.normalise_before_mean = normalise_before_mean
 
     @property
-    def identity(self) -> list[str]:
-        """What decides embeddings beside the templates, for the store: nothing here."""
-        return []
+    def identity(self) -> dict[str, Any]:
+        """What decides the embedding of a name under a backbone, for the store."""
+        return {"templates": self.templates, "normalise_before_mean": self.normalise_before_mean}
 
     def check_backbone(self, fingerprint: str) -> None:
         """Raise a UserError where these prompts do not fit the backbone; templates fit any."""

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from neglab.score.base import Score
-from neglab.score.neglabel import GroupedBank, NegLabelScore
+from neglab.score.neglabel import NegLabelScore
 from neglab.types import TextBank, TextEncoder, UserError, generator
 
-CHUNK_ELEMENTS = 2**24  # numbers held at once: 64 MiB
+CHUNK_ELEMENTS = 2**22  # logits held at once beside the batch's own: 16 MiB; more only faults pages
 WINDOW = 10_000  # estimates that the adaptive gap looks back on
 EPSILON = 1e-8  # inside the entropy's logarithm
 
@@ -24,7 +24,6 @@ class Memory:
     """The text bank and the confident images remembered of the stream. Only labels with an image take up memory.
 
     Attributes:
-        grouped: what NegLabel's score needs.
         texts: [N, D], the ID classes, then all negatives.
         num_id: C, how many of them are ID classes.
         members: [K], rows of `texts`: the negatives of the first group, of the second, and so on.
@@ -35,7 +34,6 @@ class Memory:
         estimates: what the adaptive gap counts, oldest first, on the CPU: 1 for ID, 0 for OOD.
     """
 
-    grouped: GroupedBank
     texts: Float[Tensor, "N D"]
     num_id: int
     members: Int[Tensor, " K"]
@@ -74,7 +72,7 @@ class AdaNegScore(Score[Memory]):
         UserError: a value out of range, or fewer negatives than groups.
 
     Shapes: images [B, D] give [B], in [0, 1 + static_weight]; float64. The state holds R L D numbers for R labels with
-        images: 200 MB where 10,000 labels of width 512 have ten slots each.
+        images: 200 MB where 10,000 labels of width 512 have ten slots each. A step holds the batch's B (C + M) logits.
 
     Source: AdaNeg (Zhang and Zhang, NeurIPS 2024); OpenOOD-VLM at 804f331, ttaprompt_postprocessor.py
         (`ttapromptnoadagap`, and `ttaprompt` with the adaptive gap, whose lambda is 1).
@@ -121,13 +119,12 @@ class AdaNegScore(Score[Memory]):
         return 0.5 * (1 + self.static_weight)
 
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> Memory:
-        grouped = self.neglabel.prepare(bank)
+        num_grouped = len(self.neglabel.prepare(bank).negative_weights)
         texts = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
         # NegLabel's permutation again: its bank holds the permuted negatives but not their places.
-        order = torch.randperm(len(grouped.negative_weights), generator=generator(self.neglabel.group_seed))
+        order = torch.randperm(num_grouped, generator=generator(self.neglabel.group_seed))
         no_label = torch.empty(0, dtype=torch.long, device=texts.device)
         return Memory(
-            grouped,
             texts,
             len(bank.id_labels),
             order.to(texts.device) + len(bank.id_labels),
@@ -139,14 +136,25 @@ class AdaNegScore(Score[Memory]):
         )
 
     def step(self, state: Memory, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Memory]:
-        static, _ = self.neglabel.step(state.grouped, images)
+        logits = (images / self.neglabel.temperature) @ state.texts.T
+        static = self._grouped_share(logits, state)
         is_id, is_ood, state = self._confident(state, static)
         confident = (is_id | is_ood).nonzero().flatten()
         if len(confident):
-            chosen = images[confident]
-            labels, entropies = _nearest(state, chosen, is_id[confident], self.neglabel.temperature)
-            state = _remember(state, chosen, labels, entropies)
-        return self._adapted(state, images) + self.static_weight * static, state
+            labels, entropies = _nearest(state, logits[confident], is_id[confident])
+            state = _remember(state, images[confident], labels, entropies)
+        self._adapt(logits, state, images)
+        return self._grouped_share(logits, state) + self.static_weight * static, state
+
+    def _grouped_share(self, logits: Float[Tensor, "B N"], memory: Memory) -> Float[Tensor, " B"]:
+        """NegLabel's score of these logits."""
+        scores = []
+        for part in logits.split(max(1, CHUNK_ELEMENTS // logits.shape[1])):
+            id_mass = part[:, : memory.num_id].logsumexp(dim=1, keepdim=True)
+            # Brackets would gather columns four times slower on a CPU.
+            groups = part.index_select(1, memory.members).unflatten(1, (self.neglabel.num_groups, -1))
+            scores.append(torch.sigmoid(id_mass.double() - groups.logsumexp(dim=2).double()).mean(dim=1))
+        return torch.cat(scores)
 
     def _confident(
         self, memory: Memory, static: Float[Tensor, " B"]
@@ -167,24 +175,16 @@ class AdaNegScore(Score[Memory]):
             is_id = static > self.threshold + (1 - share) * (1 - self.threshold)
         return is_id, is_ood, replace(memory, estimates=estimates)
 
-    def _adapted(self, memory: Memory, images: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """NegLabel's score with proxies for texts; labels without images keep theirs."""
-        slots = memory.slots
-        # Task-adaptive proxies are weights like any text's; sample-adaptive ones take the slots' inner products.
-        prepared = normalize(slots.sum(dim=1), dim=1) if self.proxies == "task" else slots @ slots.mT
-        per_image = max(len(memory.texts), slots.shape[0] * slots.shape[1] if self.proxies == "sample" else 0)
-        scores = []
-        for part in images.split(max(1, CHUNK_ELEMENTS // per_image)):
-            cosines = part @ memory.texts.T
-            if self.proxies == "task":
-                cosines[:, memory.labels] = part @ prepared.T
-            else:
-                cosines[:, memory.labels] = _sample_adaptive(part, slots, prepared, self.beta)
-            logits = cosines / self.neglabel.temperature
-            id_mass = logits[:, : memory.num_id].logsumexp(dim=1, keepdim=True)
-            groups = logits[:, memory.members].unflatten(1, (self.neglabel.num_groups, -1))
-            scores.append(torch.sigmoid(id_mass.double() - groups.logsumexp(dim=2).double()).mean(dim=1))
-        return torch.cat(scores)
+    def _adapt(self, logits: Float[Tensor, "B N"], memory: Memory, images: Float[Tensor, "B D"]) -> None:
+        """Put the proxies' logits in the place of the texts'; labels without images keep theirs."""
+        slots, temperature = memory.slots, self.neglabel.temperature
+        if self.proxies == "task":
+            logits.index_copy_(1, memory.labels, images @ normalize(slots.sum(dim=1), dim=1).T / temperature)
+            return
+        products = slots @ slots.mT
+        rows = max(1, CHUNK_ELEMENTS // max(1, slots.shape[0] * slots.shape[1]))
+        for part, own in zip(images.split(rows), logits.split(rows), strict=True):
+            own.index_copy_(1, memory.labels, _sample_adaptive(part, slots, products, self.beta) / temperature)
 
 
 def _sample_adaptive(
@@ -200,13 +200,12 @@ def _sample_adaptive(
 
 
 def _nearest(
-    memory: Memory, images: Float[Tensor, "K D"], is_id: Bool[Tensor, " K"], temperature: float
+    memory: Memory, logits: Float[Tensor, "K N"], is_id: Bool[Tensor, " K"]
 ) -> tuple[Int[Tensor, " K"], Float[Tensor, " K"]]:
     """The nearest label on the image's side, ID class or negative, and the entropy of that side's softmax."""
-    labels, entropies, rows = [], [], max(1, CHUNK_ELEMENTS // len(memory.texts))
-    for part, part_is_id in zip(images.split(rows), is_id.split(rows), strict=True):
-        logits = part @ memory.texts.T / temperature
-        sides = logits.split([memory.num_id, len(memory.texts) - memory.num_id], dim=1)
+    labels, entropies, rows = [], [], max(1, CHUNK_ELEMENTS // logits.shape[1])
+    for part, part_is_id in zip(logits.split(rows), is_id.split(rows), strict=True):
+        sides = part.split([memory.num_id, part.shape[1] - memory.num_id], dim=1)
         (id_label, id_entropy), (negative, ood_entropy) = ((side.argmax(dim=1), _entropy(side)) for side in sides)
         labels.append(torch.where(part_is_id, id_label, memory.num_id + negative))
         entropies.append(torch.where(part_is_id, id_entropy, ood_entropy))

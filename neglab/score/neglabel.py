@@ -9,7 +9,7 @@ from torch import Tensor
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import TextBank, UserError, generator
 
-CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB, and as much again inside logsumexp
+CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much again inside logsumexp; more only faults pages
 
 
 @dataclass(frozen=True)

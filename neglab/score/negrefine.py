@@ -11,7 +11,7 @@ from neglab.score.base import Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.types import TextBank, TextEncoder, UserError
 
-CHUNK_ELEMENTS = 2**24  # elements of pair embeddings gathered at once: 64 MiB
+CHUNK_ELEMENTS = 2**22  # elements of pair embeddings gathered at once: 16 MiB
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Mean and standard deviation over the seeds of a multirun."""
 
 import csv
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,7 @@ from rich.table import Table
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
 from neglab.tasks.published import compare, comparison_tables
-from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, write_rows
-from neglab.types import UserError
+from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, unreadable, write_rows
 
 AVERAGED = (*METRICS, "id_accuracy")
 SEEDS = ("seed", "stream_seed")
@@ -35,8 +35,13 @@ def collect_rows(folder: Path) -> list[Row]:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """The results.csv of every finished run below a folder, the nearest first."""
-    return sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), path))
+    """The results.csv of every finished run below a folder: the nearest first, job 2 before job 10."""
+    return sorted(folder.rglob("results.csv"), key=lambda path: (len(path.parts), _by_number(path)))
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Text and numbers by turns, numbers by their size."""
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def read_results(path: Path) -> list[Row]:
@@ -50,13 +55,12 @@ def read_results(path: Path) -> list[Row]:
             rows: list[Row] = list(csv.DictReader(file))
         rows = [row | {name: float(row[name]) for name in AVERAGED} for row in rows]
         rows = [row | {"num_negatives": int(row["num_negatives"])} for row in rows]
-        if not all(row["method"] for row in rows) or "mean" not in {row["ood_dataset"] for row in rows}:
-            raise ValueError("no method, or no row of the mean over the OOD sets")
-    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Every results.csv must be one that a run left; {path} cannot be read as such "
-            f"({type(error).__name__}: {error}). Move it away, or choose another folder."
-        ) from error
+        if any(not row["method"] or row["overrides"] is None or None in row for row in rows):
+            raise ValueError("a row without a method, or with more cells than there are headings")
+        if "mean" not in {row["ood_dataset"] for row in rows}:
+            raise ValueError("no row of the mean over the OOD sets")
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
     return rows
 
 

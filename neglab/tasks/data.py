@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.compose import compose, configs_folder
+from neglab.compose import compose
+from neglab.config_files import configs_folder
 from neglab.data.base import ImageDataset
 from neglab.data.few_shot import FewShot
 from neglab.tasks.evaluate import run_choices

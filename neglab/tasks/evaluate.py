@@ -1,6 +1,7 @@
 """The main job: score a benchmark with one method, whole."""
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from neglab.compose import build
-from neglab.embedder import Embedder
+from neglab.compose import Kept, build
 from neglab.logger.base import Job, RunLogger
-from neglab.pipeline import ID, Evaluation, Parts, evaluate
-from neglab.plots.contact_sheet import SIZE
+from neglab.pipeline import Evaluation, evaluate
 from neglab.plots.detection import roc_curves, score_histograms
-from neglab.predictions import predictions
 from neglab.prompt.learned import LearnedPrompts
 from neglab.tasks.aggregate import aggregate, sweep_name
+from neglab.tasks.environment import write_environment
+from neglab.tasks.examples import SAMPLE_COLUMNS, most_wrong, sample_rows, write_examples
 from neglab.tasks.published import compare, comparison_tables, identify
 from neglab.tasks.results import (
     NEGATIVE_LABEL_COLUMNS,
@@ -32,10 +32,6 @@ from neglab.tasks.results import (
     write_results,
     write_scores,
 )
-from neglab.types import TextBank
-
-SAMPLE_COLUMNS = ("dataset", "image", "path", "id_score", "predicted_class", "negative_label")
-NUM_SAMPLES = 8  # images of each set
 
 
 def run(config: DictConfig) -> float:
@@ -47,10 +43,14 @@ def run(config: DictConfig) -> float:
     # Not as markup: an override may hold brackets.
     console.print(f"{label} on {description['id_dataset']}, {description['backbone']}", style="bold", markup=False)
     try:
-        logger.start(OmegaConf.to_container(config, resolve=True), job(config, "evaluate"))  # pyright: ignore[reportArgumentType]
+        settings: Any = OmegaConf.to_container(config, resolve=True)
+        this_job = job(config, "evaluate")
+        logger.start({**settings, "environment": write_environment(folder)}, this_job)
         start = time.perf_counter()
-        parts = build(config)
-        evaluation = evaluate(parts)
+        kept = kept_in(this_job.sweep) if this_job.sweep else Kept()
+        parts = build(config, kept)
+        evaluation = evaluate(parts, kept.embedded)
+        kept.embedded = evaluation.embedded
         metrics = measure(evaluation.pairs)
         times = {**evaluation.times, "total": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in times.items()}
@@ -66,13 +66,15 @@ def run(config: DictConfig) -> float:
         if evaluation.verdicts:
             verdicts = [list(row.values()) for row in evaluation.verdicts]
             write_csv(folder / "filter_verdicts.csv", list(evaluation.verdicts[0]), verdicts)
+        examples = most_wrong(parts, evaluation)
+        write_examples(folder / "examples.csv", examples)
         logger.log_metrics(metrics)
         logger.log_table("results", list(rows[0]), [list(row.values()) for row in rows])
         logger.log_table("negative_labels", NEGATIVE_LABEL_COLUMNS, negative_rows)
         if config.plots:
             draw(evaluation, metrics, str(label), folder, logger)
         if logger.log_images:
-            logger.log_table("sample_images", SAMPLE_COLUMNS, sample_rows(parts, evaluation))
+            logger.log_table("sample_images", SAMPLE_COLUMNS, sample_rows(parts, examples))
     finally:
         logger.finish()
     console.print(
@@ -82,6 +84,12 @@ def run(config: DictConfig) -> float:
     console.print(*comparison_tables(compared), sep="\n", end="")
     console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)
     return metrics["ood/mean/auroc"]
+
+
+@lru_cache(maxsize=1)
+def kept_in(sweep: str) -> Kept:
+    """What the jobs of this sweep share; the next sweep's first job lets go of it."""
+    return Kept()
 
 
 # Overrides that say where and how a job runs, not what it computes.
@@ -131,31 +139,6 @@ def job(config: DictConfig, command: str) -> Job:
         sweep = sweep_name(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
     tags = (choices.get(group) for group in ("method", "prompt_learner", "backbone", "id_dataset"))
     return Job(command, Path(config.paths.output), sweep, tuple(filter(None, tags)))
-
-
-def sample_rows(parts: Parts, evaluation: Evaluation) -> list[tuple[Any, ...]]:
-    """Of the ID set the images most like OOD, of an OOD set those most like ID, with the labels that say so."""
-    bank = TextBank(evaluation.id_labels, evaluation.negatives, parts.backbone.logit_scale)
-    # The pipeline has left every embedding in the store.
-    encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
-    images, _ = encoder.embed(parts.benchmark, [])
-    # Where each OOD set's stream scores the ID images anew, those of the first stand for all.
-    tables = {ID: evaluation.pairs[0].id_images}
-    tables |= {pair.ood_images.dataset: pair.ood_images for pair in evaluation.pairs}
-    rows: list[tuple[Any, ...]] = []
-    for name, table in tables.items():
-        chosen = table.scores.argsort(descending=name != ID)[:NUM_SAMPLES]
-        paths = [table.paths[i] for i in chosen.tolist()]
-        # By path: a stream may leave images out.
-        place = {path: i for i, path in enumerate(images[name].paths)}
-        embeddings = images[name].embeddings[[place[path] for path in paths]]
-        found = predictions(table.scores[chosen], embeddings, bank, None)
-        sources = {str(source): source for source in parts.benchmark[name].images().sources}
-        for path, prediction in zip(paths, found, strict=True):
-            small = sources[path].rgb()
-            small.thumbnail((SIZE, SIZE))
-            rows.append((name, small, path, prediction.score, prediction.predicted_class, prediction.negative_label))
-    return rows
 
 
 def draw(evaluation: Evaluation, metrics: dict[str, float], title: str, folder: Path, logger: RunLogger) -> None:

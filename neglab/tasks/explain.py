@@ -13,6 +13,7 @@ from neglab.data.base import ImageDataset, ImageSource
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
+from neglab.tasks.environment import write_environment
 from neglab.tasks.evaluate import describe
 from neglab.tasks.results import method_label, write_csv
 from neglab.types import TextBank, UserError
@@ -24,6 +25,7 @@ SIZES = (1, 2, 5)  # of the theory's curve, times powers of ten
 def run(config: DictConfig) -> float:
     """Explain a method on a benchmark; returns the share of ID images where one negative label wins."""
     console, folder, options = Console(), Path(config.paths.output), config.explain
+    write_environment(folder)
     description = describe(config)
     title = method_label(description)
     parts = build(config)

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -27,6 +28,7 @@ from neglab.modules.training_state import Curve
 from neglab.prompt.templates import PromptTemplates
 from neglab.prompt_learner.base import PromptLearner
 from neglab.store import Store, digest, write_atomically
+from neglab.tasks.environment import write_environment
 from neglab.tasks.evaluate import job
 from neglab.types import LabelledEmbeddings, UserError, generator
 
@@ -47,6 +49,7 @@ class Lesson:
 def run(config: DictConfig) -> float:
     """Learn prompts as a config says; returns the ID accuracy, on the ID test images where there are some."""
     console, folder, start = Console(), Path(config.paths.output), time.perf_counter()
+    write_environment(folder)
     settings: Any = OmegaConf.to_container(config, resolve=True)
     logger: RunLogger = instantiate(config.logger)
     learner: PromptLearner = instantiate(config.prompt_learner)
@@ -197,4 +200,5 @@ def _identity(settings: dict[str, Any], lesson: Lesson) -> dict[str, Any]:
 
 
 def _device(devices: Devices) -> torch.device:
-    return L.Fabric(accelerator=devices.accelerator, devices=1).device
+    # This process alone, whatever started it.
+    return L.Fabric(accelerator=devices.accelerator, devices=1, plugins=[LightningEnvironment()]).device

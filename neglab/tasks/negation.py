@@ -14,6 +14,7 @@ from neglab.metrics.negation import Negation, negation
 from neglab.plots.negation import class_counts, preference_bars
 from neglab.prompt.templates import SLOT, PromptTemplates
 from neglab.store import Store
+from neglab.tasks.environment import write_environment
 from neglab.tasks.results import write_csv
 from neglab.types import LabelledEmbeddings, UserError, Words
 
@@ -31,6 +32,7 @@ COLUMNS = ("own", "others", "own_over_other", "turned")
 def run(config: DictConfig) -> float:
     """Study "not" on a backbone; returns the share of ID images that prefer the negation of their own class's text."""
     console, folder = Console(), Path(config.paths.output)
+    write_environment(folder)
     pairs = template_pairs(config)
     names, images, plain, negated = embed(config, pairs)
     found = {

@@ -1,8 +1,7 @@
 """`neglab report`: all results below a folder in one place, beside the published numbers."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from neglab import __version__
 from neglab.store import write_atomically
 from neglab.tasks.aggregate import aggregate, summary_tables
+from neglab.tasks.environment import environment
 from neglab.tasks.published import compare, comparison_tables
+from neglab.tasks.report_curves import curves
+from neglab.tasks.report_examples import cards, small_picture
 from neglab.tasks.report_intervals import (
     Resampled,
     check_bootstrap,
@@ -22,14 +23,13 @@ from neglab.tasks.report_intervals import (
     resample,
     significance_table,
 )
-from neglab.tasks.report_page import RunSection, report_page
-from neglab.tasks.report_runs import Run, by_setting, command, find_runs, setting, unfinished_runs
+from neglab.tasks.report_page import Report, RunSection, report_page
+from neglab.tasks.report_runs import Run, by_setting, command, find_runs, setting, unfinished_runs, whole
 from neglab.tasks.report_tables import ReportTable, for_console, latex, markdown, read
 from neglab.tasks.results import write_rows
 from neglab.types import UserError
 
 FOLDERS = ("multirun", "outputs")  # where runs leave their results
-PACKAGES = {"torch": "torch", "lightning": "lightning", "transformers": "transformers", "open_clip": "open_clip_torch"}
 FACTS = (
     "A higher ID score means more in-distribution. Bold is the best of a column; a click on a heading sorts by it.",
     "FPR95 (ID+): share of OOD images accepted where ID recall is nearest to 95%. FPR95 (OOD+): share of ID images "
@@ -43,41 +43,72 @@ Setting = tuple[str, str, str]
 def run(config: DictConfig) -> None:
     """Average the results over seeds and compare them; shows the tables and writes them as report.* in four formats.
 
+    What is damaged is named and left out.
+
     Raises:
-        UserError: no such folder, no results below it, a damaged file, or a bootstrap that cannot be.
+        UserError: no such folder, no readable results below it, an option that cannot be, or a full disk.
     """
     check_bootstrap(**config.bootstrap)
-    folders = list(map(Path, FOLDERS)) if config.results is None else [Path(str(config.results)).expanduser()]
-    if config.results is not None and not folders[0].is_dir():
-        raise UserError(f"results must be a folder; got {folders[0]}. Give that of a run, of a sweep, or one above.")
-    runs = [found for folder in folders for found in find_runs(folder)]
+    check_num_examples(config.num_examples)
+    folders = list(map(Path, FOLDERS)) if config.runs is None else [Path(str(config.runs)).expanduser()]
+    if config.runs is not None and not folders[0].is_dir():
+        raise UserError(f"runs must be a folder; got {folders[0]}. Give that of a run, of a sweep, or one above.")
+    damaged: list[str] = []
+    runs = [found for folder in folders for found in find_runs(folder, damaged)]
     unfinished = [found for folder in folders for found in unfinished_runs(folder)]
     if not runs:
         raise UserError(
-            f"A report needs a finished run; there is no results.csv below {' or '.join(map(str, folders))}. "
-            "Run something first, or say where the results are: neglab report results=FOLDER"
+            f"A report needs a finished run; there is no readable results.csv below {' or '.join(map(str, folders))}. "
+            "Run something first, or say where the results are: neglab report runs=FOLDER"
+            + "".join(f"\n{text}" for text in damaged)
         )
     console = Console()
     rows = aggregate([row for found in runs for row in found.rows])
-    resampled = _resample_all(runs, config.bootstrap, console)
+    resampled = _resample_all(runs, config.bootstrap, damaged, console)
     compared = [row | _intervals(row, resampled, config.bootstrap.level) for row in compare(rows)]
     methods = method_tables(rows, resampled, config.bootstrap.level)
-    published = comparison_tables(compared)
-    _write(Path(config.paths.output), compared, [*methods, *map(read, published)], runs, unfinished)
+    published = comparison_tables([row for row in compared if row.get("published_source")])
+    # Before anything is written: a full disk takes no table from the screen.
     console.print(*map(for_console, methods), *published, sep="\n")
-    if unfinished:
-        console.print(f"Without a result (killed, failed or still running): {len(unfinished)}", highlight=False)
-        console.print(*unfinished, sep="\n", highlight=False, markup=False, soft_wrap=True)
+    page = Report(
+        title="neglab report",
+        facts=[f"{len(runs)} finished runs, {len(unfinished)} without a result.", *FACTS],
+        tables=[*methods, *map(read, published)],
+        curves=curves(rows),
+        runs=_sections(runs, config.num_examples, damaged),
+        unfinished=[(str(path), command(path)) for path in unfinished],
+        damaged=damaged,
+        environment=_without_command(environment()),
+    )
+    _list(console, "Without a result (killed, failed or still running)", list(map(str, unfinished)))
+    _list(console, "Damaged and left out", damaged)
+    _write(Path(config.paths.output), compared, page)
     console.print(f"Everything is in {config.paths.output}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _resample_all(runs: Sequence[Run], bootstrap: DictConfig, console: Console) -> dict[Setting, Resampled | None]:
+def check_num_examples(num_examples: Any) -> None:
+    """Raise a UserError where it is no number of images."""
+    if not isinstance(num_examples, int) or num_examples < 0:
+        raise UserError(f"num_examples must be a whole number from 0 on; got {num_examples}. 0 leaves the images out.")
+
+
+def _list(console: Console, heading: str, lines: Sequence[str]) -> None:
+    if lines:
+        console.print(f"{heading}: {len(lines)}", highlight=False)
+        console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
+
+
+def _resample_all(
+    runs: Sequence[Run], bootstrap: DictConfig, damaged: list[str], console: Console
+) -> dict[Setting, Resampled | None]:
     """Each setting on resampled images; empty where no intervals are wanted."""
     if bootstrap.resamples is None:
         return {}
     settings = by_setting(runs).items()
     shown = track(settings, "Drawing images anew", console=console, transient=True, disable=not console.is_terminal)
-    return {key: resample(members, bootstrap.resamples, bootstrap.seed) for key, members in shown}
+    return {
+        key: whole(partial(resample, members, bootstrap.resamples, bootstrap.seed), damaged) for key, members in shown
+    }
 
 
 def _intervals(row: Row, resampled: Mapping[Setting, Resampled | None], level: float) -> Row:
@@ -111,31 +142,35 @@ def method_tables(
     return tables
 
 
-def _write(
-    folder: Path, compared: Sequence[Row], tables: Sequence[ReportTable], runs: Sequence[Run], unfinished: list[Path]
-) -> None:
+def _sections(runs: Sequence[Run], num_examples: int, damaged: list[str]) -> list[RunSection]:
+    """What the page says of each run."""
+    sections, picture = [], cache(small_picture)  # the runs of a sweep share many images
+    for found in runs:
+        computed_by = whole(found.environment, damaged) or {}
+        sections.append(
+            RunSection(
+                title=found.title,
+                folder=str(found.folder),
+                command=command(found.folder),
+                typed=computed_by.get("command", ""),
+                pictures=whole(found.pictures, damaged) or [],
+                cards=cards(whole(found.examples, damaged) or [], num_examples, picture),
+                environment=_without_command(computed_by),
+            )
+        )
+    return sections
+
+
+def _without_command(computed_by: Mapping[str, str]) -> dict[str, str]:
+    """Software and machine alone, so that runs can share them."""
+    return {name: text for name, text in computed_by.items() if name != "command"}
+
+
+def _write(folder: Path, compared: Sequence[Row], page: Report) -> None:
     """report.csv, report.md, report.tex and report.html, each whole or not at all."""
     write_rows(folder / "report.csv", compared)
-    missing = "".join(f"\nWithout a result: {path}\n" for path in unfinished)
-    write_atomically(folder / "report.md", (markdown(tables) + missing).encode())
-    write_atomically(folder / "report.tex", latex(tables).encode())
-    sections = [
-        RunSection(f"{found.setting[2]} seed {found.seeds[0]}", str(found.folder), command(found.folder), pictures)
-        for found in runs
-        for pictures in [found.pictures()]
-    ]
-    page = report_page(
-        title="neglab report",
-        facts=[f"{len(runs)} finished runs, {len(unfinished)} without a result.", *FACTS],
-        tables=tables,
-        runs=sections,
-        unfinished=[(str(path), command(path)) for path in unfinished],
-        environment=environment(),
-    )
-    write_atomically(folder / "report.html", page.encode())
-
-
-def environment() -> dict[str, str]:
-    """The versions of what computes."""
-    packages = {name: version(package) for name, package in PACKAGES.items()}
-    return {"neglab": __version__, **packages, "python": platform.python_version(), "system": platform.platform()}
+    missing = "".join(f"\nWithout a result: {path}\n" for path, _ in page.unfinished)
+    missing += "".join(f"\nDamaged and left out: {text}\n" for text in page.damaged)
+    write_atomically(folder / "report.md", (markdown(page.tables) + missing).encode())
+    write_atomically(folder / "report.tex", latex(page.tables).encode())
+    write_atomically(folder / "report.html", report_page(page).encode())

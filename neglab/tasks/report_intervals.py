@@ -15,7 +15,7 @@ from neglab.tasks.results import HEADINGS, METRICS
 from neglab.types import UserError
 
 RESAMPLED = METRICS[:3]  # AUROC and both FPR95
-NO_SCORES = "–: the run's scores/ are gone, or its seeds scored different images."
+NO_SCORES = "–: the run's scores/ are gone or damaged, or its seeds scored different images."
 
 Row = dict[str, Any]
 

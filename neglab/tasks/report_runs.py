@@ -1,25 +1,32 @@
 """The runs below a folder: what each left, with which command it was started, and which never finished."""
 
 import csv
+import io
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 from torch import Tensor
 from yaml import YAMLError
 
 from neglab.tasks.aggregate import SEEDS, read_results, result_files
-from neglab.tasks.results import method_label
+from neglab.tasks.examples import Example, read_examples
+from neglab.tasks.results import method_label, unreadable
 from neglab.types import UserError
 
 PICTURES = ("score_histograms.png", "roc_curves.png")
 UNKNOWN = "unknown: the run's folder holds no .hydra/overrides.yaml"
 
+Result = TypeVar("Result")
 Row = dict[str, Any]
 Scores = tuple[tuple[str, ...], Float[Tensor, " _"]]  # paths and ID scores, by path
 
@@ -48,9 +55,35 @@ class Run:
     def ood_datasets(self) -> list[str]:
         return [row["ood_dataset"] for row in self.rows if row["ood_dataset"] != "mean"]
 
+    @property
+    def title(self) -> str:
+        return f"{self.setting[2]} seed {self.seeds[0]}"
+
     def pictures(self) -> list[bytes]:
-        """Those that the run drew."""
-        return [(self.folder / name).read_bytes() for name in PICTURES if (self.folder / name).is_file()]
+        """Those that the run drew.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        return [_read_picture(self.folder / name) for name in PICTURES if (self.folder / name).is_file()]
+
+    def examples(self) -> list[Example]:
+        """The images whose score is most wrong; none where the run left none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.folder / "examples.csv"
+        return read_examples(path) if path.is_file() else []
+
+    def environment(self) -> dict[str, str]:
+        """What computed it, with the command as it was typed; empty where the run left no environment.json.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.folder / "environment.json"
+        return _read_environment(path) if path.is_file() else {}
 
     def scores(self) -> dict[str, tuple[Scores, Scores]] | None:
         """By OOD set, the scores of the ID images and of its own; None: the run's folder has lost some.
@@ -73,13 +106,20 @@ def setting(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return str(row.get("id_dataset", "")), str(row.get("stream", "none")), method_label(row)
 
 
-def find_runs(folder: Path) -> list[Run]:
-    """The finished runs below a folder.
+def whole(read: Callable[[], Result], damaged: list[str]) -> Result | None:
+    """What a run's file says. None where it is damaged: one line more in `damaged`, and the report goes on."""
+    try:
+        return read()
+    except UserError as error:
+        if str(error) not in damaged:
+            damaged.append(str(error))
+        return None
 
-    Raises:
-        UserError: a results.csv is none of neglab's, or damaged.
-    """
-    return [Run(path.parent, tuple(read_results(path))) for path in result_files(folder)]
+
+def find_runs(folder: Path, damaged: list[str]) -> list[Run]:
+    """The finished runs below a folder; those whose results cannot be read go to `damaged`."""
+    found = ((path.parent, whole(partial(read_results, path), damaged)) for path in result_files(folder))
+    return [Run(path, tuple(rows)) for path, rows in found if rows is not None]
 
 
 def unfinished_runs(folder: Path) -> list[Path]:
@@ -100,15 +140,16 @@ def command(folder: Path) -> str:
 def _command_word(folder: Path) -> str:
     """A command's word is the name of its root config."""
     found = _load(folder / ".hydra/hydra.yaml")
-    job = found.get("hydra", {}).get("job", {}) if isinstance(found, dict) else {}
-    return str(job.get("config_name", "evaluate"))
+    for key in ("hydra", "job", "config_name"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(found or "evaluate")
 
 
 def _load(path: Path) -> Any:
     """A YAML file as plain values; None where a killed run left none, or half of one."""
     try:
         return OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, UnicodeDecodeError, YAMLError):
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
         return None
 
 
@@ -118,12 +159,28 @@ def _read_scores(path: Path) -> Scores:
             rows = sorted((row["path"], float(row["id_score"])) for row in csv.DictReader(file))
         if not rows:
             raise ValueError("no image")
-    except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"Every file in a run's scores/ must be as the run left it; {path} cannot be read "
-            f"({type(error).__name__}: {error}). Run it again, move it away, or set bootstrap.resamples=null."
-        ) from error
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
     return tuple(name for name, _ in rows), torch.tensor([score for _, score in rows], dtype=torch.float64)
+
+
+def _read_environment(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no table of names and values")
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def _read_picture(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        Image.open(io.BytesIO(content)).verify()
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise more than OSError
+        raise unreadable(path, error) from error
+    return content
 
 
 def by_setting(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:

@@ -27,6 +27,9 @@ LATEX = {
 }
 
 
+NUMBER_WIDTH = 8  # of the longest number, such as "[-12.34,"
+
+
 class ReportTable(NamedTuple):
     """A table of plain text.
 
@@ -77,7 +80,10 @@ def for_console(table: ReportTable) -> Table:
     result, best = Table(title=escape(table.title), title_justify="left", caption_justify="left"), table.best()
     result.caption = escape("\n".join(table.notes))
     for column, heading in enumerate(table.headings):
-        result.add_column(heading, justify="right" if column else "left", no_wrap=not column, overflow="fold")
+        longest = max((len(word) for row in table.rows for word in row[column].split()), default=0)
+        # On a narrow screen the methods are folded, not the numbers.
+        justify, width = ("right", min(longest, NUMBER_WIDTH)) if column else ("left", None)
+        result.add_column(heading, justify=justify, min_width=width, overflow="fold")
     for i, row in enumerate(table.rows):
         result.add_row(*(Text(cell, "bold" if (i, j) in best else "") for j, cell in enumerate(row)))
     return result

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from neglab.metrics import IDAccuracy, detection_metrics
+from neglab.metrics import DetectionMetrics, IDAccuracy
 from neglab.store import write_atomically
-from neglab.types import LabelSet, ScoredPair
+from neglab.types import LabelSet, ScoredPair, UserError
 
 METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
 HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
@@ -26,7 +26,7 @@ def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     accuracy.update(pairs[0].id_images.predicted, pairs[0].id_images.labels)
     result = {"id/accuracy": float(accuracy.compute())}
     for pair in pairs:
-        metrics = detection_metrics()
+        metrics = DetectionMetrics()
         for part, is_id in ((pair.id_images, True), (pair.ood_images, False)):
             metrics.update(part.scores, torch.full((len(part.scores),), is_id))
         found = metrics.compute().items()
@@ -128,6 +128,14 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """A CSV file of rows that need not have the same columns."""
     header = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(path, header, [[row.get(key, "") for key in header] for row in rows])
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to raise where a file that a run left is damaged."""
+    return UserError(
+        f"A run's files must be as the run left them; {path} cannot be read ({type(error).__name__}: {error}). "
+        "Run it again, or move the file away."
+    )
 
 
 def _percents(row: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 import json
 import logging
 import pickle
+import random
 import warnings
 
 import fakes
@@ -8,14 +9,16 @@ import open_clip
 import pytest
 import torch
 from backbone import tiny_transformers
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
-from neglab.backbone.open_clip import OpenCLIPBackbone
-from neglab.compose import configs_folder
+from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
+from neglab.compose import compose
+from neglab.config_files import configs_folder
 from neglab.types import UserError
 
 WIDTH = {"embed_dim": 64, "text_cfg": {"width": 64, "heads": 2, "layers": 2}}
@@ -70,6 +73,54 @@ def test_shortened_texts_equal_the_librarys_own_embeddings(backbone, tiny_model)
     assert ids.shape[1] < backbone.context_length
     assert backbone.can_encode_tokens
     assert torch.allclose(backbone.encode_text(TEXTS), expected, atol=1e-6)
+
+
+ODD_TEXTS = [
+    "",
+    "  ",
+    "two  spaces\tand a tab\n",
+    "It's the dog's; they'll've",
+    "a-b_c/d 'quoted'",
+    "CAPITALS",
+    "word " * 100,
+    "&lt;b&gt; &amp;amp; R&D",
+    "<start_of_text> x <end_of_text>",
+    "a\x00b\x1cc",
+    "\x1b[31mred\x1b[0m",
+    "x\u00a0y\u2003z",
+    "caf\u00e9 na\u00efve",
+    "caf\u00c3\u00a9",
+    "\u201ccurly\u201d",
+    "\ufb01sh",
+    "\u732b",
+    "\u2460\u00bd 3/4 2nd",
+    "\U0001f600",
+]
+
+
+def test_tokens_are_the_librarys_own():
+    draw = random.Random(0)
+    printable = [*map(chr, range(32, 127)), *"aeiounst'''    "]
+    noise = ["".join(draw.choices(printable, k=draw.randrange(60))) for _ in range(1000)]
+    texts = [*ODD_TEXTS, *noise, *(f"This is a {word} photo." for text in ODD_TEXTS for word in text.split())]
+    assert torch.equal(WordIds(open_clip.SimpleTokenizer()).padded(texts), open_clip.SimpleTokenizer()(texts))
+
+
+def test_words_are_taken_apart_for_clips_tokenizer_alone():
+    assert WordIds.fit(open_clip.SimpleTokenizer())
+    assert not WordIds.fit(open_clip.SimpleTokenizer(clean="whitespace"))
+    assert not WordIds.fit(open_clip.SimpleTokenizer(reduction_mask="simple"))
+
+
+@pytest.mark.slow
+def test_tokens_of_every_prompt_of_wordnet_are_the_librarys_own():
+    config = compose(["backbone=mini", "method=csp"])
+    words = instantiate(config.corpus).words([])
+    texts, _ = instantiate(config.prompt).expand(words.names, words.parts_of_speech)
+    own, library = WordIds(open_clip.SimpleTokenizer()), open_clip.SimpleTokenizer()
+    for start in range(0, len(texts), 4096):
+        part = texts[start : start + 4096]
+        assert torch.equal(own.padded(part), library(part))
 
 
 def write(folder, architecture, preprocess=fakes.PREPROCESS):

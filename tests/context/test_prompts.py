@@ -32,3 +32,20 @@ def test_a_tokenizer_that_splits_the_placeholder_is_refused(tiny_model):
 def test_no_prompt_per_pass_is_refused(tiny_model):
     with pytest.raises(UserError, match="prompts_per_pass"):
         TokenTower(OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False), 0)
+
+
+def test_prompts_of_like_length_go_through_together(tiny_model, monkeypatch):
+    """In the order in which they came, whether or not their activations are kept."""
+    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
+    tokens = torch.randn(5, 9, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    end = torch.tensor([7, 3, 8, 4, 3])
+    whole = TokenTower(backbone, 100)(tokens, end)
+    gradient = torch.autograd.grad(whole[:, 0].sum(), tokens)[0]
+    monkeypatch.setattr("neglab.context.prompts.PROMPTS_ON_CPU", 2)
+    encode, seen = backbone.encode_tokens, []
+    monkeypatch.setattr(backbone, "encode_tokens", lambda *part: seen.append(part[0].shape[1]) or encode(*part))
+    for prompts_per_pass in (100, 2):
+        parts = TokenTower(backbone, prompts_per_pass)(tokens, end)
+        assert torch.allclose(parts, whole, atol=1e-6)
+        assert torch.allclose(torch.autograd.grad(parts[:, 0].sum(), tokens)[0], gradient, atol=1e-6)
+    assert seen[:6] == [4, 8, 9] * 2

@@ -5,7 +5,8 @@ import pytest
 import torchvision
 from hydra.utils import instantiate
 
-from neglab.compose import compose, configs_folder
+from neglab.compose import compose
+from neglab.config_files import configs_folder
 from neglab.tasks.data import known
 from neglab.tasks.evaluate import run
 

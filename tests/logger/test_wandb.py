@@ -14,7 +14,8 @@ from neglab.logger.base import Job
 from neglab.logger.wandb import WandbRunLogger, mode_of_this_user
 from neglab.pipeline import evaluate, gather
 from neglab.tasks import detect
-from neglab.tasks.evaluate import job, sample_rows
+from neglab.tasks.evaluate import job
+from neglab.tasks.examples import most_wrong, sample_rows
 from neglab.types import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +125,7 @@ def check_job(folder, seed):
     assert run.tags == ["random_negatives", "open_clip", "image_folder"]
     assert run.config["seed"] == {"value": seed}
     assert run.config["negative_selector"]["fraction"] == 0.5
+    assert run.config["environment"] == json.loads((folder / "environment.json").read_text())
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {name: run.summary[name] for name in metrics} == pytest.approx(metrics)
     assert [row["ood_dataset"] for row in run.rows("results")] == ["image_folder", "mean"]
@@ -172,7 +174,7 @@ def test_samples_of_a_stream_that_leaves_images_out(overrides, tmp_path):
     parts = build(compose([*overrides, *mining], output=tmp_path))
     evaluation, images = evaluate(parts), gather(parts).images["id"]
     assert len(evaluation.pairs[0].id_images.scores) == 5 < len(images)
-    rows = [row for row in sample_rows(parts, evaluation) if row[0] == "id"]
+    rows = [row for row in sample_rows(parts, most_wrong(parts, evaluation)) if row[0] == "id"]
     assert len(rows) == 5
     for _, picture, path, _, _, negative in rows:
         nearest = (evaluation.negatives.embeddings @ images.embeddings[images.paths.index(path)]).argmax()

@@ -4,7 +4,7 @@ import torch
 from reference import metrics as reference
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from neglab.metrics import IDAccuracy, detection_metrics
+from neglab.metrics import AUROC, DetectionMetrics, IDAccuracy
 from neglab.types import UserError
 
 ID = [9, 8, 8, 7, 6, 6, 5, 4, 3, 2]
@@ -14,10 +14,13 @@ OOD = [7, 6, 5, 5, 4, 3, 2, 1, 1, 0]
 def compute(id_scores, ood_scores, batch_size=1000):
     scores = torch.cat([torch.as_tensor(id_scores), torch.as_tensor(ood_scores)])
     is_id = torch.arange(len(scores)) < len(id_scores)
-    metrics = detection_metrics()
+    metrics, alone = DetectionMetrics(), AUROC()
     for part, kind in zip(scores.split(batch_size), is_id.split(batch_size), strict=True):
         metrics.update(part.double(), kind)
-    return {name: float(value) for name, value in metrics.compute().items()}
+        alone.update(part.double(), kind)
+    found = metrics.compute()
+    assert alone.compute() == found["auroc"]
+    return {name: float(value) for name, value in found.items()}
 
 
 def test_the_specifications_numbers():
@@ -59,7 +62,7 @@ def test_fpr_equals_every_threshold(seed):
 
 def test_half_precision_neighbours_stay_apart():
     scores = torch.tensor([1.0 - 1e-12, 1.0 - 2e-12], dtype=torch.float64)
-    metrics = detection_metrics()
+    metrics = DetectionMetrics()
     metrics.update(scores, torch.tensor([True, False]))
     assert float(metrics.compute()["auroc"]) == 1.0
 

@@ -6,20 +6,19 @@ import sys
 SCRIPT = """
 import sys
 import torch
-from neglab.metrics import IDAccuracy, detection_metrics
+from neglab.metrics import DetectionMetrics, IDAccuracy
 
 rank, place = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
 scores = torch.linspace(-3, 5, 50, dtype=torch.float64).sin()
 is_id = torch.arange(50) % 3 != 0
 mine = slice(0, 33) if rank == 0 else slice(33, 50)
-whole, shared, accuracy = detection_metrics(), detection_metrics(), IDAccuracy()
+whole, shared, accuracy = DetectionMetrics(), DetectionMetrics(), IDAccuracy()
 whole.update(scores, is_id)
 shared.update(scores[mine], is_id[mine])
 accuracy.update(torch.arange(50)[mine] % 2, torch.zeros(50, dtype=torch.long)[mine])
 gathered = shared.compute()
-for metric in whole.values():
-    metric.distributed_available_fn = lambda: False
+whole.distributed_available_fn = lambda: False
 alone = whole.compute()
 assert gathered.keys() == alone.keys() and len(alone) == 5
 assert all(torch.equal(gathered[name], alone[name]) for name in alone), (gathered, alone)

@@ -10,7 +10,7 @@ from neglab.modules.prompt_learning import EpochBatches, EpochKeeper, PromptLear
 from neglab.modules.training_state import TrainingState
 from neglab.types import LabelledEmbeddings, UserError
 
-ONE = Devices("cpu", 1, "auto", 1, progress_bar=False)
+ONE = Devices("cpu", 1, "auto", progress_bar=False)
 LIVE_SEED = 5  # under which the meta-net's only hidden unit is not dead
 IMAGES = LabelledEmbeddings(fakes.unit(10, seed=3), torch.arange(10) % 3)
 
@@ -154,6 +154,7 @@ def test_damage_by_the_last_step_is_found(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(PromptLearningModule, "on_train_batch_end", spoil)
     with pytest.raises(UserError, match="epoch 1 of 1"):
         trained(tmp_path, backbone, learner)
+    assert TrainingState.read(tmp_path / "states/coop.safetensors").num_epochs == 0  # nothing of it is kept
 
 
 def test_ctrl_c_is_ctrl_c(backbone, tmp_path, monkeypatch):
@@ -190,7 +191,7 @@ def test_batches_are_the_epochs_and_whole_for_any_number_of_ranks(monkeypatch):
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(backbone, tmp_path):
     learners = []
-    for devices in (ONE, Devices("cpu", 2, "ddp_spawn", 1, progress_bar=False)):
+    for devices in (ONE, Devices("cpu", 2, "ddp_spawn", progress_bar=False)):
         learner = learner_fakes.built(learner_fakes.coop(), backbone)
         rows = trained(tmp_path / str(len(learners)), backbone, learner, devices=devices)
         assert len(rows) == 3

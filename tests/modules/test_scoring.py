@@ -12,7 +12,7 @@ from neglab.score.base import Score
 from neglab.stream.arranged import ArrangedStream
 from neglab.types import LabelledEmbeddings
 
-CPU = Devices("cpu", 1, "auto", 1, False)
+CPU = Devices("cpu", 1, "auto", False)
 
 
 class CountingScore(Score[int]):

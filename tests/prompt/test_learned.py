@@ -40,7 +40,7 @@ def make(backbone, tmp_path):
         folder = tmp_path / f"prompts{len(list(tmp_path.glob('prompts*')))}"
         checkpoint_fakes.write(folder, learner, backbone, seed)
         prompts = LearnedPrompts(str(folder), TEMPLATES, Classes(*names), words)
-        devices = Devices("cpu", 1, "auto", 1, progress_bar=False)
+        devices = Devices("cpu", 1, "auto", progress_bar=False)
         return Embedder(used_by, prompts, Store(tmp_path / "store"), devices, Loading(4, 8, 0, 0, 16))
 
     return build

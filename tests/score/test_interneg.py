@@ -9,7 +9,8 @@ from reference import interneg as reference
 from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
-from neglab.compose import build, compose, configs_folder
+from neglab.compose import build, compose
+from neglab.config_files import configs_folder
 from neglab.pipeline import evaluate
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.interneg import InterNegScore

@@ -53,6 +53,12 @@ def test_a_seed_counts_once(tmp_path):
     assert aggregate(collect_rows(tmp_path))[0]["num_seeds"] == 1
 
 
+def test_jobs_come_in_their_order(tmp_path):
+    for job in (10, 2, 1):
+        write_run(tmp_path / f"{job}_mcm", "mcm", job, 0.8)
+    assert [row["seed"] for row in collect_rows(tmp_path)[::2]] == ["1", "2", "10"]
+
+
 def test_files_beside_the_runs(tmp_path):
     assert write_aggregate(tmp_path, aggregate(collect_rows(tmp_path))) == []
     write_run(tmp_path / "0", "neglabel", 0, 0.8125)

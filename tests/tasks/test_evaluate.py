@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neglab.compose import build, compose
+from neglab.compose import Kept, build, compose
 from neglab.llm_filter.base import LabelFilter
 from neglab.pipeline import evaluate
 from neglab.tasks.evaluate import run
+from neglab.tasks.examples import read_examples
 from neglab.types import FilterResult, UserError
 
 
@@ -47,6 +48,28 @@ def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
     assert len(read_csv(tmp_path / "run0" / "scores" / "id.csv")) == 12
     assert (tmp_path / "run0" / "roc_curves.png").read_bytes()[:4] == b"\x89PNG"
     assert "AUROC" in (tmp_path / "run0" / "table.md").read_text()
+    assert json.loads((tmp_path / "run0" / "environment.json").read_text())["torch"]
+
+
+def test_examples_are_the_images_whose_score_is_most_wrong(config, tmp_path):
+    run(config("plots=false"))
+    examples = read_examples(tmp_path / "run0" / "examples.csv")
+    negatives = {row["label"] for row in read_csv(tmp_path / "run0" / "negative_labels.csv")}
+    for name, is_id, count in (("id", True, 8), ("image_folder", False, 5)):
+        rows = read_csv(tmp_path / "run0" / "scores" / f"{name}.csv")
+        rows = sorted(rows, key=lambda row: float(row["id_score"]), reverse=not is_id)[:count]
+        found = [example for example in examples if example.dataset == name]
+        wanted = [(row["path"], row["class"], float(row["id_score"]), row["predicted_class"]) for row in rows]
+        assert [example[1:5] for example in found] == wanted
+        for example in found:
+            shares = [share for _, share in example.negatives]
+            assert len(shares) == 3 and shares == sorted(shares, reverse=True) and example.class_share + sum(shares) < 1
+            assert {label for label, _ in example.negatives} <= negatives
+
+
+def test_examples_of_a_method_without_negatives(config, tmp_path):
+    run(config("method=mcm", "plots=false", mining=[]))
+    assert {example.negatives for example in read_examples(tmp_path / "run0" / "examples.csv")} == {()}
 
 
 def test_a_selection_replays_to_the_same_scores(config, tmp_path):
@@ -108,3 +131,22 @@ def test_two_processes_equal_one(config, tmp_path):
     for first, second in zip(tables(one), tables(two), strict=True):
         assert torch.equal(first.scores, second.scores)
         assert torch.equal(first.predicted, second.predicted)
+
+
+def test_a_sweep_loads_and_embeds_once(config):
+    kept = Kept()
+    first = build(config(), kept)
+    embedded = evaluate(first).embedded
+    other = build(config("score.temperature=0.5"), kept)
+    assert other.backbone is first.backbone and other.corpus is first.corpus and other.score is not first.score
+    shared, alone = evaluate(other, embedded), evaluate(build(config("score.temperature=0.5")))
+    assert shared.embedded is embedded and shared.times["num_encoded"] == 0
+    for mine, theirs in zip(tables(shared), tables(alone), strict=True):
+        assert torch.equal(mine.scores, theirs.scores)
+
+
+def test_what_decides_the_embeddings_makes_them_anew(config, benchmark):
+    kept = Kept()
+    embedded = evaluate(build(config(), kept)).embedded
+    for change in (f"ood_datasets.image_folder.root={benchmark}/far", "prompt=plain", "data.max_unreadable=1"):
+        assert evaluate(build(config(change), kept), embedded).embedded is not embedded

@@ -11,13 +11,18 @@ from html import unescape
 
 import pytest
 import torch
+from fakes import write_pictures
 from PIL import Image
 
 from neglab.compose import compose
 from neglab.metrics.intervals import percentile_interval, resampled_metrics
+from neglab.plots.contact_sheet import Card
 from neglab.plots.detection import roc_curves, score_histograms
+from neglab.tasks.environment import write_environment
+from neglab.tasks.examples import Example, write_examples
 from neglab.tasks.report import run
-from neglab.tasks.report_page import RunSection, report_page
+from neglab.tasks.report_curves import Curves
+from neglab.tasks.report_page import Report, RunSection, report_page
 from neglab.tasks.report_tables import ReportTable
 from neglab.tasks.results import measure, result_rows, write_results, write_scores
 from neglab.types import ScoredPair, ScoreTable, UserError, generator
@@ -46,9 +51,10 @@ def write_run(folder, method, seed, shift, arguments=None, id_names=("id", "id")
     described = {"method": method, **SETTING, "seed": seed, **setting}
     write_results(folder, result_rows(described, metrics), metrics)
     write_scores(folder, pairs, ("cat",))
+    write_environment(folder)
     both = {pair.ood_images.dataset: (pair.id_images.scores, pair.ood_images.scores) for pair in pairs}
-    score_histograms(both, method, folder / "score_histograms.png")
-    roc_curves(both, {name: metrics[f"ood/{name}/auroc"] for name in both}, method, folder / "roc_curves.png")
+    for name in ("score_histograms", "roc_curves"):
+        Image.new("RGB", (120, 90)).save(folder / f"{name}.png")
     return metrics, both
 
 
@@ -65,7 +71,7 @@ def report(tmp_path, capsys):
     def make(*overrides):
         output = tmp_path / "report"
         output.mkdir(exist_ok=True)
-        run(compose([f"results={tmp_path}/multirun", *overrides], "report", output))
+        run(compose([f"runs={tmp_path}/multirun", *overrides], "report", output))
         texts = [(output / f"report.{ending}").read_text() for ending in ("html", "md", "tex")]
         with (output / "report.csv").open(newline="") as file:
             return *texts, list(csv.DictReader(file)), capsys.readouterr().out
@@ -85,15 +91,26 @@ def page_tables(page):
     }
 
 
+def shown_pictures(page):
+    """By kind, the pictures that a reader sees, whole."""
+    found = re.findall(r'src="data:image/(png|jpeg);base64,([^"]+)"', page)
+    pictures = [(kind, Image.open(io.BytesIO(base64.b64decode(content)))) for kind, content in found]
+    for _, picture in pictures:
+        picture.load()
+    return {kind: [picture for other, picture in pictures if other == kind] for kind in ("png", "jpeg")}
+
+
 def test_the_page_of_a_killed_sweep_holds_its_rows_numbers_and_pictures(report, tmp_path):
     sweep = tmp_path / "multirun/day/time"
     mcm = [write_run(sweep / f"{seed}_mcm", "mcm", seed, 0.3)[0] for seed in (0, 1)]
-    gen, _ = write_run(sweep / "2_gen", "gen", 0, 0.9, ["method=gen", "prompt.text=a; <b>"])
+    gen, scores = write_run(sweep / "2_gen", "gen", 0, 0.9, ["method=gen", "prompt.text=a; <b>"])
+    score_histograms(scores, "gen", sweep / "2_gen/score_histograms.png")
+    roc_curves(scores, {name: gen[f"ood/{name}/auroc"] for name in SETS}, "gen", sweep / "2_gen/roc_curves.png")
     killed_run(sweep / "3_csp")
     killed_run(sweep / "4_learn", command="learn")  # leaves no results.csv when it is done, either
     page, markdown, latex, _, console = report()
     tables = page_tables(page)
-    assert [len(rows) for rows in tables.values()] == [2, 2, 2, 1, 4]
+    assert [len(rows) for rows in tables.values()] == [2, 2, 2, 1]
     means, by_set = list(tables.values())[:2]
     auroc = [run["ood/mean/auroc"] for run in mcm]
     shown = f"{100 * statistics.mean(auroc):.2f} ± {100 * statistics.stdev(auroc):.2f}"
@@ -103,14 +120,60 @@ def test_the_page_of_a_killed_sweep_holds_its_rows_numbers_and_pictures(report, 
     assert by_set[1] == ["gen", *(f"{100 * gen[f'ood/{name}/auroc']:.2f}" for name in SETS)]
     best = f"{100 * gen['ood/mean/auroc']:.2f}"
     assert f"<b>{best}</b>" in page and f"**{best}**" in markdown and rf"\textbf{{{best}}}" in latex
-    pictures = [base64.b64decode(found) for found in re.findall(r'src="data:image/png;base64,([^"]+)"', page)]
-    images = [Image.open(io.BytesIO(picture)) for picture in pictures]
-    assert len(images) == 6 and all(image.convert("RGB").width > 100 for image in images)
+    pictures = shown_pictures(page)
+    assert len(pictures["png"]) == 6 and all(picture.width > 100 for picture in pictures["png"])
+    assert not pictures["jpeg"]
     assert "neglab method=gen &#x27;prompt.text=a; &lt;b&gt;&#x27;" in page  # as a shell takes it
     assert "neglab method=csp seed.value=2" in page and "3 finished runs, 1 without a result" in page
     assert all("3_csp" in text for text in (page, markdown, console)) and "4_learn" not in page + console
-    assert f"<td>torch</td><td>{torch.__version__.split('+')[0]}" in page
     assert "://" not in page and not re.search(r'(src|href)="(?!data:)', page)  # nothing is fetched
+
+
+def test_runs_share_the_table_of_their_environment(report, tmp_path):
+    for i in range(3):
+        write_run(tmp_path / f"multirun/{i}", "mcm", i, 0.3)
+    other = tmp_path / "multirun/2/environment.json"
+    content = json.loads(other.read_text())
+    other.write_text(json.dumps({**content, "torch": "<1.0>", "command": "neglab -m seed=0,1,2"}))
+    page = report("bootstrap.resamples=null")[0]
+    tables = re.findall(r'<p class="note">([^<]*)</p><table class="environment">(.*?)</table>', page)
+    assert [titles for titles, _ in tables] == ["mcm seed 0, mcm seed 1, this report", "mcm seed 2"]
+    assert f"<td>torch</td><td>{content['torch']}</td>" in tables[0][1]
+    assert "<td>torch</td><td>&lt;1.0&gt;</td>" in tables[1][1]
+    assert page.count("typed as") == 3 and page.count("neglab -m seed=0,1,2") == 1
+    assert [number for number in re.findall(r", environment (\d)<", page)] == ["1", "1", "2"]
+
+
+def test_examples_are_shown_with_what_decided(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "neglabel", 0, 0.3)
+    write_pictures(tmp_path / "pictures", 3, seed=0)
+    paths = [*map(str, sorted((tmp_path / "pictures").iterdir())), "archive.tar/x.png"]
+    examples = [
+        Example(name, path, "cat" if name == "id" else "", 0.5, "dog", 0.25, (("rust", 0.125), ("sand", 0.0625)))
+        for name in ("id", "near")
+        for path in paths
+    ]
+    write_examples(tmp_path / "multirun/0/examples.csv", examples)
+    page = report("bootstrap.resamples=null")[0]
+    cards = re.findall("<figure.*?</figure>", page)
+    assert len(cards) == 8 and [name for name in re.findall("<h4>(.*?)</h4>", page)] == [
+        "id: least like ID",
+        "near: most like ID",
+    ]
+    pictures = shown_pictures(page)["jpeg"]
+    assert len(pictures) == 6 and all(picture.width > 0 for picture in pictures)
+    assert "cat: x.png" in cards[3] and "img" not in cards[3]  # what is no file is text
+    assert re.findall("<b>(.*?)</b><em>(.*?)</em>", cards[7]) == [("dog", "25.0%"), ("rust", "12.5%"), ("sand", "6.2%")]
+    assert len(re.findall("<figure", report("bootstrap.resamples=null", "num_examples=1")[0])) == 2
+    assert "<figure" not in report("bootstrap.resamples=null", "num_examples=0")[0]
+
+
+def test_a_number_that_a_sweep_varied_is_drawn(report, tmp_path):
+    for i, count in enumerate((1, 10)):
+        write_run(tmp_path / f"multirun/{i}", "neglabel", 0, 0.3, overrides=f"score.num_groups={count}")
+    page = report("bootstrap.resamples=null")[0]
+    assert "<h3>score.num_groups on pets</h3>" in page
+    assert len(shown_pictures(page)["png"]) == 5  # two of each run
 
 
 def test_intervals_are_those_of_the_images(report, tmp_path):
@@ -154,7 +217,7 @@ def test_adaptive_scores_stand_apart_with_their_own_id_scores(report, tmp_path):
     stream = {"stream": "shuffled, batches of 256", "stream_seed": 0}
     write_run(tmp_path / "multirun/1", "adaneg", 0, 0.9, id_names=("id_near", "id_far"), **stream)
     tables = page_tables(report("bootstrap.resamples=20")[0])
-    assert [len(rows) for rows in tables.values()] == [1, 1, 1, 1, 1, 1, 4]
+    assert [len(rows) for rows in tables.values()] == [1, 1, 1, 1, 1, 1]
     assert "<b>" not in report("bootstrap.resamples=20")[0]  # neither beats the other
     (interval,) = tables[next(title for title in tables if title.startswith("Adaptive (shuffled"))]
     assert interval[0] == "adaneg" and "[" in interval[1]
@@ -169,19 +232,37 @@ def test_id_sets_do_not_compete(report, tmp_path):
         "pets",
         "birds",
         "birds",
-        "No published value, in percent",
     ]
 
 
-def test_lost_and_damaged_scores(report, tmp_path):
+def test_lost_scores_leave_the_intervals_out(report, tmp_path):
     write_run(tmp_path / "multirun/0", "mcm", 0, 0.3)
-    scores = tmp_path / "multirun/0/scores"
-    (scores / "far.csv").write_text("path,id_score\na.png,high\n")
-    with pytest.raises(UserError, match=r"far.csv cannot be read .*ValueError.*bootstrap.resamples=null"):
-        report()
-    (scores / "far.csv").unlink()
+    (tmp_path / "multirun/0/scores/far.csv").unlink()
     page, _, _, rows, _ = report()
     assert "scores/ are gone" in page and "auroc_low" not in rows[0]
+
+
+DAMAGED = {
+    "scores/far.csv": (b"path,id_score\na.png,high\n", "ValueError"),
+    "environment.json": (b'{"torch": ', "JSONDecodeError"),
+    "examples.csv": (b"dataset,path\nid,a.png\n", "KeyError"),
+    "roc_curves.png": (b"\x89PNG\r\n\x1a\n", "SyntaxError|OSError|UnidentifiedImageError"),
+}
+
+
+def test_damaged_files_are_named_and_stop_nothing(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "mcm", 0, 0.3)
+    write_run(tmp_path / "multirun/1", "gen", 0, 0.6)
+    for name, (content, _) in DAMAGED.items():
+        (tmp_path / "multirun/0" / name).write_bytes(content)
+    (tmp_path / "multirun/0/.hydra/overrides.yaml").write_text("[")
+    (tmp_path / "multirun/0/.hydra/hydra.yaml").write_text("hydra:")
+    page, markdown, _, rows, console = report("bootstrap.resamples=20")
+    for name, (_, error) in DAMAGED.items():
+        for text in (unescape(page), markdown, console):
+            assert len(re.findall(rf"multirun/0/{name} cannot be read \(({error})", text)) == 1
+    assert [("auroc_low" in row and row["auroc_low"] != "") for row in rows] == [False, False, True, True]
+    assert len(shown_pictures(page)["png"]) == 2 and "2 finished runs" in page
 
 
 @pytest.mark.parametrize("override", ["resamples=0", "resamples=many", "level=1", "level=95", "seed=-1"])
@@ -192,7 +273,10 @@ def test_a_bootstrap_that_cannot_be(report, override):
 
 def test_names_are_escaped():
     table = ReportTable("<i>", ("<u>", "AUROC ↑"), (("<script>", "1"), ("b", "2")), ("<s>",))
-    runs, unfinished = [RunSection("<em>\"'", "<a>", "<tt>", [b"x"])], [("<del>", "<ins>")]
-    page = report_page("<b1>", ["<b2>"], [table], runs, unfinished, {"<b3>": "<b4>"})
-    assert not re.search('<(i|u|s|em|a|tt|del|ins|b[1-4])>|<script>"', page) and page.count("<script>") == 1
-    assert "&lt;script&gt;" in page and 'alt="&lt;em&gt;&quot;&#x27;"' in page and "<b>2</b>" in page
+    cards = {"<h5>": [Card("<q>", "", b"", 0.5, None, (("<dfn>", 0.5, True),))]}
+    section = RunSection("<sup>\"'", "<a>", "<tt>", "<kbd>", [b"x"], cards, {"<b3>": "<b4>"})
+    curves, unfinished, damaged = [Curves('<h6>"', b"x")], [("<del>", "<ins>")], ["<mark>"]
+    page = report_page(Report("<b1>", ["<b2>"], [table], curves, [section], unfinished, damaged, {}))
+    unsafe = "i|u|s|sup|a|tt|kbd|q|dfn|h5|h6|del|ins|mark|b[1-4]"
+    assert not re.search(f'<({unsafe})>|<script>"', page) and page.count("<script>") == 1
+    assert "&lt;script&gt;" in page and 'alt="&lt;sup&gt;&quot;&#x27;"' in page and "<b>2</b>" in page
