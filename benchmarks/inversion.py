@@ -1,13 +1,7 @@
-"""InterNeg's inversion: images side by side with prompts cut at their end token, against one image and 77 tokens.
+"""InterNeg's inversion: prompts cut at their end token against prompts of full length, through the same text tower."""
 
-Prints JSON; both in this one run on one thread, in CPU time, on the shipped backbone. By argument: images, and how many
-of them the plain way inverts.
-"""
-
-import json
 import random
-import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,71 +9,79 @@ import torch
 from hydra.utils import instantiate
 from torch.nn.functional import normalize
 
+from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
 from neglab.inversion import Descent, invert, placeholder_prompts
 from neglab.text_encoder import DirectTextEncoder
 
+BACKBONE = ("backbone=open_clip", "backbone.model=ViT-B-16-quickgelu", "backbone.pretrained=null")  # random weights
 STEPS, LEARNING_RATE, WEIGHT_DECAY = 10, 0.02, 0.01
 
 
-def one_at_a_time(
-    backbone: OpenCLIPBackbone, texts: list[list[str]], start: torch.Tensor, images: torch.Tensor
+def invert_whole_prompts(
+    backbone: OpenCLIPBackbone, texts: Sequence[Sequence[str]], start: torch.Tensor, images: torch.Tensor
 ) -> torch.Tensor:
-    """The plain way: each image's whole prompts through the library's tower; `texts` by step and image."""
-    found, (alone, alone_end) = [], backbone.tokenize(["$"])
+    """The plain way: each step tokenizes its templates anew, to full length; `texts` by step and image."""
+    (alone, alone_end), length = backbone.tokenize(["$"]), backbone.context_length
     mark = alone[0, alone_end[0] - 1]
 
-    def encode(text: str, vector: torch.Tensor) -> torch.Tensor:
-        ids, (_, end) = backbone.tokenizer([text]), backbone.tokenize([text])  # the tokenizer's own have full length
-        tokens = torch.where((ids == mark)[:, :, None], vector, backbone.embed_tokens(ids))
-        return normalize(backbone.encode_tokens(tokens, end), dim=1)[0]
+    def encode(step: Sequence[str]) -> torch.Tensor:
+        ids = backbone.tokenizer(list(step), context_length=length)
+        tokens = torch.where((ids == mark)[:, :, None], vectors, backbone.embed_tokens(ids))
+        return normalize(backbone.encode_tokens(tokens, ids.argmax(dim=1)), dim=1)
 
-    for i, image in enumerate(images):
-        vector = start[i].clone().requires_grad_()
-        optimizer = torch.optim.AdamW([vector], lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        for step in texts:
-            optimizer.zero_grad()
-            (1 - encode(step[i], vector) @ image).backward()
-            optimizer.step()
-        found.append(encode(texts[-1][i], vector).detach())
-    return torch.stack(found)
+    vectors = start.clone().requires_grad_()
+    optimizer = torch.optim.AdamW([vectors], lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    for step in texts:
+        optimizer.zero_grad()
+        (1 - (encode(step) * images).sum(dim=1)).mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        return encode(texts[-1])
 
 
-def main() -> None:
-    count, slow_count = [int(text) for text in sys.argv[1:3]] or (256, 16)
-    torch.set_num_threads(1)
-    config = compose(["backbone=mini", "method=interneg"])
-    backbone, prompts = instantiate(config.backbone), instantiate(config.prompt)
+def measure(num_images: int = 256, num_plain: int = 8, backbone: Sequence[str] = BACKBONE) -> Figure:
+    """The plain way's time grows with the number of images, so it inverts a few of them."""
+    config = compose([*backbone, "method=interneg"])
+    tower, prompts = instantiate(config.backbone), instantiate(config.prompt)
     templates = list(config.score.templates)
     generator = torch.Generator().manual_seed(0)
-    images = normalize(torch.randn(count, backbone.embedding_dim, generator=generator), dim=1)
-    drawn = [random.Random(0).choices(range(len(templates)), k=count) for _ in range(STEPS)]
+    images = normalize(torch.randn(num_images, tower.embedding_dim, generator=generator), dim=1)
+    choices = [random.Random(step).choices(range(len(templates)), k=num_images) for step in range(STEPS)]
+    texts = [[templates[choice].replace("{}", " $ ") for choice in step[:num_plain]] for step in choices]
+    descent = Descent(STEPS, LEARNING_RATE, WEIGHT_DECAY)
     with TemporaryDirectory() as folder:
-        encoder = DirectTextEncoder(backbone, prompts, Path(folder), 256)
+        encoder = DirectTextEncoder(tower, prompts, Path(folder), 256)
         slotted = placeholder_prompts(encoder, templates, 1, images.device)
-        start = torch.randn(count, 1, slotted.tokens.shape[2], generator=generator) * 0.02
-        descent = Descent(STEPS, LEARNING_RATE, WEIGHT_DECAY)
-        invert(encoder, slotted, torch.tensor(drawn)[:, :2], start[:2], images[:2], descent, None)  # not counted
-        begin = time.process_time()
-        ours = invert(encoder, slotted, torch.tensor(drawn), start, images, descent, None)
-        fast = time.process_time() - begin
-    texts = [[templates[choice].replace("{}", " $ ") for choice in step[:slow_count]] for step in drawn]
-    begin = time.process_time()
-    plain = one_at_a_time(backbone, texts, start[:slow_count], images[:slow_count])
-    slow = time.process_time() - begin
-    result = {
-        "benchmark": "inversion",
-        "images": count,
-        "steps": STEPS,
-        "cpu_milliseconds_per_image": round(1000 * fast / count, 2),
-        "cpu_milliseconds_per_image_plain": round(1000 * slow / slow_count, 2),
-        "times_faster_per_image": round(slow / slow_count / (fast / count), 2),
-        "largest_difference": float((ours[:slow_count] - plain).abs().max()),
-        "tokens": [slotted.tokens.shape[1], backbone.context_length],
-    }
-    print(json.dumps(result))
+        start = torch.randn(num_images, 1, slotted.tokens.shape[2], generator=generator) * 0.02
+
+        def ours(count: int) -> torch.Tensor:
+            return invert(
+                encoder, slotted, torch.tensor(choices)[:, :count], start[:count], images[:count], descent, None
+            )
+
+        plain: list[torch.Tensor] = []
+        times = seconds(
+            {
+                "ours": lambda: ours(num_images),
+                "plain": lambda: plain.append(
+                    invert_whole_prompts(tower, texts, start[:num_plain], images[:num_plain])
+                ),
+            },
+            repeats=1,
+        )
+        # Alone, since the mean over a batch scales the gradient, which AdamW's epsilon sees.
+        difference = float((ours(num_plain) - plain[0]).abs().max())
+    return Figure(
+        what=f"InterNeg inversion of {num_images} images, {STEPS} steps, tower {slotted.tokens.shape[2]} wide",
+        plain=f"full-length prompts, {num_plain} images at once, counted per image",
+        ratios=(Ratio("plain way / ours, per image", times["plain"] / num_plain / (times["ours"] / num_images), 4),),
+        difference=difference,
+        tolerance=1e-4,
+        details={"seconds": times, "tokens": [slotted.tokens.shape[1], tower.context_length]},
+    )
 
 
 if __name__ == "__main__":
-    main()
+    report("inversion", measure)

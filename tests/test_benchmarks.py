@@ -10,16 +10,40 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+MINI = f"local-dir:{ROOT}/neglab/assets/mini"
 SMALL = {
+    "adaneg_stream": {"num_images": 300, "num_classes": 10, "num_negatives": 50},
+    "decoding": {"num_images": 8, "sizes": (64, 96)},
+    "image_pass": {"num_images": 5, "model": MINI},
+    "inversion": {"num_images": 6, "num_plain": 2, "backbone": ["backbone=mini"]},
+    "lsn_epoch": {"num_classes": 3, "num_images": 16, "backbone": ["backbone=mini"]},
+    "llm_filter": {"num_questions": 12, "num_plain": 3, "hidden_size": 64, "num_layers": 2, "batch_size": 5},
+    "metrics": {"num_id": 60, "num_ood": 40, "num_resamples": 4},
+    "mining": {"num_words": 600, "num_classes": 21},
     "neglabel_score": {"num_images": 64, "num_classes": 5, "num_negatives": 200},
+    "negrefine_score": {"num_images": 4, "num_negatives": 100, "num_plain": 1, "sets": ["plants"]},
+    "scaling": {"smallest": (4, 20, 8), "factors": (1, 10), "num_jpegs": 3, "processes": (1,)},
+    "start": {"repeats": 1, "with_run": False},
+    "sweep": {
+        "num_images": 60,
+        "num_classes": 3,
+        "num_words": 60,
+        "num_negatives": (20, 30),
+        "model": MINI,
+        "num_forward": 1,
+        "groups": (1, 2),
+    },
+    "text_bank": {"backbone": ["backbone=mini"], "every": 7000, "plain_every": 2},
+    "tokenising": {"every": 700},
 }
+SLOW = {"sweep"}  # it starts the command in a process of its own
 
 
 def test_all_are_tried():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__main__", "figure"} == SMALL.keys()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SMALL])
 def test_the_ways_agree(name, monkeypatch):
     monkeypatch.syspath_prepend(ROOT)
     figure = importlib.import_module(f"benchmarks.{name}").measure(**SMALL[name])
