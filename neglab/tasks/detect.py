@@ -3,14 +3,15 @@
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from pyarrow import parquet
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -93,7 +94,7 @@ def run(config: DictConfig) -> None:
         found = sorted(predict(detector, images, instantiate(config.stream)), key=lambda row: row[1].score)
         broken = unreadable(photos, images, detector)
         facts = summary(detector, found, len(broken))
-        write_tables(folder, found, broken, console)
+        write_tables(folder, found, broken)
         write_sheet(folder / "contact_sheet.html", found, facts, config.num_thumbnails)
         if config.save is not None:
             detector.save(config.save)
@@ -185,16 +186,11 @@ def summary(detector: Detector, found: Found, num_unreadable: int) -> list[str]:
     return lines + [f"Unreadable: {num_unreadable}; detections.csv says why"] * bool(num_unreadable)
 
 
-def write_tables(folder: Path, found: Found, broken: Sequence[tuple[str, str]], console: Console) -> None:
+def write_tables(folder: Path, found: Found, broken: Sequence[tuple[str, str]]) -> None:
     """detections.csv and detections.parquet: the most OOD first, unreadable images last."""
     rows: list[list[Any]] = [[path, *prediction, None] for path, prediction in found]
     rows += [[path, *[None] * len(Prediction._fields), error] for path, error in broken]
     write_csv(folder / "detections.csv", COLUMNS, rows)
-    try:
-        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError:
-        console.print("No detections.parquet without pyarrow: pip install pyarrow", highlight=False)
-        return
     real, text = pyarrow.float64(), pyarrow.string()
     types = (text, real, pyarrow.bool_(), text, real, text, real, text)
     columns = zip(*rows, strict=True)
