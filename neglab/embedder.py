@@ -177,6 +177,11 @@ class Embedder:
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
 
+    def encode_continuations(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
+
     def direct(self) -> DirectTextEncoder:
         """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name."""
         entry = self.store.entry({"kind": "rows of names", **self.text_identity, **self.prompts.identity}, kind="names")
@@ -185,10 +190,7 @@ class Embedder:
     @property
     def text_identity(self) -> dict[str, Any]:
         """What decides the row of a text, for the store."""
-        return {
-            "backbone": self.backbone.fingerprint,
-            "long_texts": getattr(self.backbone, "long_texts", None),
-        }
+        return {"backbone": self.backbone.fingerprint, "long_texts": getattr(self.backbone, "long_texts", None)}
 
     @cached_property
     def _module(self) -> EmbeddingModule:

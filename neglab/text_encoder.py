@@ -87,6 +87,11 @@ class DirectTextEncoder(nn.Module):
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
 
+    def encode_continuations(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
+
     @property
     def _device(self) -> torch.device:
         return next(self.backbone.parameters()).device

@@ -200,7 +200,19 @@ class TextEncoder(Protocol):
         ...
 
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """Unit-norm embeddings of token embeddings, differentiable: the door for learned prompts and inversion."""
+        """Unit-norm embeddings of token embeddings, differentiable: the door for inversion."""
+        ...
+
+    def encode_continuations(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        """Unit-norm embeddings of every ending behind every beginning: the door for learned prompts.
+
+        Args:
+            beginnings: token embeddings, begin token included. M is 1 where all endings share them, or N.
+            endings: token embeddings, filled up behind their end tokens.
+            end: position of each end token in its whole text; on the CPU.
+        """
         ...
 
 

@@ -68,4 +68,4 @@ class NoEncoder:
     def _refuse(self, *arguments):
         raise AssertionError("this method encodes no text")
 
-    encode = encode_texts = tokenize = embed_tokens = encode_tokens = _refuse
+    encode = encode_texts = tokenize = embed_tokens = encode_tokens = encode_continuations = _refuse

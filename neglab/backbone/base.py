@@ -64,6 +64,7 @@ class Backbone(nn.Module, ABC):
         tokenizer: the library's.
         padding_id: the token that fills a text up to the context length.
         can_encode_tokens: the shortened road is exact; it is the only one that takes token embeddings.
+        can_pack: the packed road is exact too.
 
     Raises:
         UserError: an argument is none of its values.
@@ -80,6 +81,7 @@ class Backbone(nn.Module, ABC):
     tokenizer: Any
     padding_id: int
     can_encode_tokens: bool
+    can_pack: bool
 
     def __init__(self, precision: str, long_texts: str, transform: str, compile: bool) -> None:
         super().__init__()
@@ -135,6 +137,29 @@ class Backbone(nn.Module, ABC):
         self._compile_here()
         return self._shortened_road(token_embeddings.to(self.dtype), end).float()
 
+    def encode_continuations(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        """Embeddings of every ending behind every beginning, differentiable.
+
+        A causal tower computes the same of a beginning whatever follows, so a shared one goes through once for many.
+
+        Args:
+            beginnings: token embeddings, begin token included. M is 1 where all endings share them, or N.
+            endings: token embeddings, filled up behind their end tokens.
+            end: position of each end token in its whole text; on the CPU, since the shape of a pass hangs on it.
+
+        Raises:
+            UserError: the text tower cannot be fed token embeddings.
+        """
+        if self.can_pack and beginnings.shape[1] == 1:
+            self._compile_here()
+            return self._packed_road(beginnings[:, 0].to(self.dtype), endings.to(self.dtype), end).float()
+        shape = len(beginnings), len(endings)
+        tokens = torch.cat([beginnings.expand(*shape, -1, -1), endings.expand(*shape, -1, -1)], dim=2).flatten(0, 1)
+        ends = end.repeat(len(beginnings)).to(tokens.device, non_blocking=True)
+        return self.encode_tokens(tokens, ends).unflatten(0, shape)
+
     def encode_token_ids(self, ids: Int[Tensor, "N L"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """Embeddings of tokenized texts."""
         if self.can_encode_tokens:
@@ -174,6 +199,10 @@ class Backbone(nn.Module, ABC):
     def _shortened_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
         """What the library's call does, from token embeddings of any length."""
 
+    def _packed_road(self, beginnings: Tensor, endings: Tensor, end: Tensor) -> Tensor:
+        """The shortened road for shared beginnings [S, P, E]: of towers that take a mask."""
+        raise NotImplementedError
+
     @torch.inference_mode()
     def _settle(self, own: ImageTransform, pixels: ImageTransform, identity: Sequence[Any]) -> None:
         """The last step of loading, once network, tokenizer and context length are there.
@@ -188,20 +217,24 @@ class Backbone(nn.Module, ABC):
         transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
         arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
         self.fingerprint = _fingerprint(self.network, [*identity, transform, arithmetic, CODE_VERSION])
-        # The check runs in float32, before the cast: there the two roads differ by rounding alone.
+        # The check runs in float32, before the cast: there the roads differ by rounding alone.
         ids, end = self._full_ids(CHECK_TEXTS)
         expected = self._library_road(ids, end)
         self.embedding_dim = int(expected.shape[-1])
-        self.can_encode_tokens = self._shortening_is_exact(ids, end, expected)
+        self.can_encode_tokens = self._is_exact(lambda tokens: self._shortened_road(tokens, end), ids, end, expected)
+        # The begin token is what all texts share.
+        self.can_pack = self._is_exact(
+            lambda tokens: self._packed_road(tokens[:1, :1], tokens[:, 1:], end)[0], ids, end, expected
+        )
         self.dtype = PRECISIONS[self.precision]
         self.network.to(self.dtype)
 
-    def _shortening_is_exact(self, ids: Tensor, end: Tensor, expected: Tensor) -> bool:
+    def _is_exact(self, road: Callable[[Tensor], Tensor], ids: Tensor, end: Tensor, expected: Tensor) -> bool:
         length = int(end.max()) + 1
         if length == ids.shape[1]:  # nothing to cut, nothing to see
             return False
         try:
-            ours = self._shortened_road(self.embed_tokens(ids[:, :length]), end)
+            ours = road(self.embed_tokens(ids[:, :length]))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):  # a tower of another build
             return False
         return ours.shape == expected.shape and torch.allclose(ours, expected, atol=1e-5, rtol=1e-4)

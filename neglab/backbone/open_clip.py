@@ -1,6 +1,7 @@
 """Backbones of the open_clip library: OpenAI's and LAION's CLIP, and any folder in open_clip's own format."""
 
 import logging
+import math
 import warnings
 from array import array
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tokenizers.models import BPE
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchvision.transforms import Compose
 
 from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
@@ -23,6 +25,7 @@ from neglab.types import UserError
 
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
+PACK = 32  # most endings behind one beginning: attention grows with the square of a pack, and 64 are no faster
 ITEM_BYTES = array("i").itemsize
 
 logger = logging.getLogger(__name__)
@@ -135,8 +138,21 @@ class OpenCLIPBackbone(Backbone):
         tower, length = self._tower, token_embeddings.shape[1]
         hidden = token_embeddings + tower.positional_embedding[:length]
         hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
-        hidden = tower.ln_final(hidden[torch.arange(len(hidden), device=hidden.device), end])
-        projection = tower.text_projection
+        return self._projected(hidden[torch.arange(len(hidden), device=hidden.device), end])
+
+    def _packed_road(self, beginnings: Tensor, endings: Tensor, end: Tensor) -> Tensor:
+        layout = [part.to(endings.device, non_blocking=True) for part in _layout(end, beginnings.shape[1])]
+        chosen, offset, positions, unseen, pack, place = layout
+        packs = endings[chosen, offset]
+        shape = (len(beginnings), len(packs))
+        tokens = torch.cat([beginnings[:, None].expand(*shape, -1, -1), packs.expand(*shape, -1, -1)], dim=2)
+        hidden = tokens.flatten(0, 1) + self._tower.positional_embedding[positions]
+        mask = hidden.new_zeros(unseen.shape).masked_fill(unseen, -math.inf)
+        hidden = self._tower.transformer(hidden, attn_mask=mask).unflatten(0, shape)
+        return self._projected(hidden[:, pack, place])
+
+    def _projected(self, hidden: Tensor) -> Tensor:
+        hidden, projection = self._tower.ln_final(hidden), self._tower.text_projection
         if isinstance(projection, nn.Linear):
             return projection(hidden)
         return hidden if projection is None else hidden @ projection
@@ -157,6 +173,34 @@ class OpenCLIPBackbone(Backbone):
             end_id = getattr(self._tower, "eos_id", getattr(self._tower, "text_eos_id", None))
             return (ids == end_id).int().argmax(dim=1)
         return ids.argmax(dim=1)
+
+
+def _layout(end: Int[Tensor, " N"], begin: int) -> tuple[Tensor, ...]:
+    """Where endings stand that share a beginning: K packs of them, each behind a beginning of its own.
+
+    An ending has the positions of its own text and sees the beginning and itself. All packs have one mask: a slot has
+    room for the longest of its K endings, which are neighbours in length.
+
+    Args:
+        end: position of each end token in its whole text.
+        begin: P, tokens of the beginning.
+
+    Returns:
+        Ending [K, T] and offset in it [T] of the tokens behind a beginning; position [P + T] of all of a pack's tokens
+        and which they must not see [P + T, P + T]; pack [N] and place [N] of each end token.
+    """
+    num_packs = math.ceil(len(end) / PACK)
+    by_length = end.argsort(stable=True)
+    rank = by_length.argsort()
+    slots = pad(by_length, (0, -len(end) % num_packs)).view(-1, num_packs)
+    room = end[slots].amax(dim=1) + 1 - begin
+    start = room.cumsum(0) - room
+    owner = torch.arange(len(room)).repeat_interleave(room)
+    offset = torch.arange(len(owner)) - start[owner]
+    positions = torch.cat([torch.arange(begin), begin + offset])
+    owners = torch.cat([torch.full((begin,), -1), owner])
+    seen = (positions <= positions[:, None]) & ((owners == owners[:, None]) | (owners == -1))
+    return slots.T[:, owner], offset, positions, ~seen, rank % num_packs, start[rank // num_packs] + end
 
 
 def _packed(ids: Sequence[int]) -> bytes:

@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from neglab.backbone.base import Backbone
 from neglab.types import TextEncoder, UserError
 
-# Unit-norm embeddings [N, D] of token embeddings [N, L, E] that are read at their end tokens [N]; differentiable.
-TokenEncoder = Callable[[Tensor, Tensor], Tensor]
+# Unit-norm embeddings [S, N, D] of beginnings [S, M, P, E], endings [N, R, E] and positions of end tokens [N].
+TokenEncoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 PLACEHOLDER = "X"  # one token, whose embedding is never used; the official codes' choice
 # Prompts that a CPU takes at once: what a layer computes of them stays in its cache, and few are much shorter than the
@@ -27,41 +27,37 @@ class ContextPrompts(nn.Module):
 
     Args:
         tokens: of the whole prompts, cut at the longest, [N, L, E].
-        end: position of each end token, [N].
+        end: position of each end token, [N]; stays on the CPU, since the shape of a pass hangs on it.
         num_tokens: n, vectors of a context; they stand at positions 1 to n.
     """
 
     prefix: Tensor
     suffix: Tensor
-    end: Tensor
 
     def __init__(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"], num_tokens: int) -> None:
         super().__init__()
-        self.num_tokens = num_tokens
+        self.num_tokens, self.end = num_tokens, end
         # Buffers move with the module; they can always be looked up again, so no checkpoint holds them.
-        self.register_buffer("prefix", tokens[:, :1], persistent=False)
+        self.register_buffer("prefix", tokens[:1, :1], persistent=False)
         self.register_buffer("suffix", tokens[:, 1 + num_tokens :], persistent=False)
-        self.register_buffer("end", end, persistent=False)
 
     def __len__(self) -> int:
         return len(self.end)
 
-    def forward(self, context: Float[Tensor, "S M n E"]) -> tuple[Float[Tensor, "P L E"], Int[Tensor, " P"]]:
-        """The prompts with S contexts each, P = S N; row s*N + i is name i in context s.
+    def forward(
+        self, context: Float[Tensor, "S M n E"]
+    ) -> tuple[Float[Tensor, "S M P E"], Float[Tensor, "N R E"], Int[Tensor, " N"]]:
+        """The prompts with S contexts each.
 
         Args:
             context: M is 1 for contexts that all names share, or N.
 
         Returns:
-            Token embeddings, and the position of each end token.
+            Token embeddings of the P = 1 + n tokens up to the name and of what follows, and the position of each end
+            token in its whole prompt.
         """
-        num_sets, num_names = len(context), len(self)
-        parts = (
-            self.prefix.expand(num_sets, -1, -1, -1),
-            context.expand(-1, num_names, -1, -1),
-            self.suffix.expand(num_sets, -1, -1, -1),
-        )
-        return torch.cat(parts, dim=2).flatten(0, 1), self.end.repeat(num_sets)
+        begin = self.prefix.expand(*context.shape[:2], -1, -1)
+        return torch.cat([begin, context], dim=2), self.suffix, self.end
 
 
 def context_prompts(
@@ -91,7 +87,7 @@ def context_prompts(
         )
     with torch.no_grad():
         tokens = encoder.embed_tokens(ids.to(device)).detach().float()
-    return ContextPrompts(tokens, end.to(device), num_tokens)
+    return ContextPrompts(tokens, end, num_tokens)
 
 
 def check_length(backbone: Backbone, names: Sequence[str], num_tokens: int, class_name: bool) -> None:
@@ -127,22 +123,29 @@ class TokenTower(nn.Module):
             raise UserError(f"learn.prompts_per_pass must be at least 1; got {prompts_per_pass}.")
         self.backbone, self.prompts_per_pass = backbone, prompts_per_pass
 
-    def forward(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        fits = len(tokens) <= self.prompts_per_pass
-        size = min(PROMPTS_ON_CPU, self.prompts_per_pass) if tokens.device.type == "cpu" else self.prompts_per_pass
-        if len(tokens) <= size:
-            return self._encode(tokens, end)
-        encode = self._encode if fits or not torch.is_grad_enabled() else self._encode_again
-        by_length = end.argsort(stable=True)  # prompts of like length together, cut at their longest
-        parts = [encode(tokens[rows, : int(end[rows[-1]]) + 1], end[rows]) for rows in by_length.split(size)]
-        return torch.cat(parts)[by_length.argsort()]
+    def forward(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        count = len(beginnings) * len(endings)
+        size = min(PROMPTS_ON_CPU, self.prompts_per_pass) if endings.device.type == "cpu" else self.prompts_per_pass
+        if count <= size:
+            return self._encode(beginnings, endings, end)
+        encode = self._encode if count <= self.prompts_per_pass or not torch.is_grad_enabled() else self._encode_again
+        by_length = end.argsort(stable=True)  # names of like length together, cut at their longest
+        parts = []
+        for rows in by_length.split(size):
+            own = beginnings if beginnings.shape[1] == 1 else beginnings[:, rows]
+            cut = endings[rows, : int(end[rows[-1]]) + 1 - beginnings.shape[2]]
+            sets = own.split(max(1, size // len(rows)))
+            parts.append(torch.cat([encode(some, cut, end[rows]) for some in sets]))
+        return torch.cat(parts, dim=1)[:, by_length.argsort()]
 
-    def _encode(self, tokens: Tensor, end: Tensor) -> Tensor:
-        return normalize(self.backbone.encode_tokens(tokens, end), dim=1)
+    def _encode(self, beginnings: Tensor, endings: Tensor, end: Tensor) -> Tensor:
+        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
 
-    def _encode_again(self, tokens: Tensor, end: Tensor) -> Tensor:
+    def _encode_again(self, *prompts: Tensor) -> Tensor:
         # The towers draw no random numbers, so there is no state to keep for the second time.
-        result: Any = checkpoint(self._encode, tokens, end, use_reentrant=False, preserve_rng_state=False)
+        result: Any = checkpoint(self._encode, *prompts, use_reentrant=False, preserve_rng_state=False)
         return result
 
 
@@ -182,4 +185,4 @@ def conditional_texts(
 ) -> Float[Tensor, "B N D"]:
     """The names' unit-norm embeddings for each image, whose share is added to every vector of the context."""
     shifted = context + meta_net(images)[:, None, None]
-    return encode(*prompts(shifted)).unflatten(0, (len(images), len(prompts)))
+    return encode(*prompts(shifted))

@@ -94,6 +94,6 @@ class LearnedPrompts(PromptTemplates):
         for start in range(0, len(names), NAMES_PER_PASS):
             part = names[start : start + NAMES_PER_PASS]
             prompts = context_prompts(encoder, part, context.shape[2], True, context.device)
-            encoded = encoder.encode_tokens(*prompts(context)).unflatten(0, (len(context), len(part)))
+            encoded = encoder.encode_continuations(*prompts(context))
             found.append(encoded[0] if len(context) == 1 else normalize(encoded.mean(dim=0), dim=1))
         return torch.cat(found)

@@ -161,8 +161,7 @@ class TrainedContext(nn.Module):
 
     def forward(self, encode: TokenEncoder) -> Float[Tensor, "S C D"]:
         """The embeddings of every class in every set, unit norm."""
-        prompts = self.built
-        return encode(*prompts(self.vectors)).unflatten(0, (self.num_sets, len(prompts)))
+        return encode(*self.built(self.vectors))
 
 
 class PromptLearner(nn.Module, ABC):

@@ -1,6 +1,5 @@
 """MCM, alone or within LSN's score, on prompts that CoCoOp makes anew for each image."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neglab.context.checkpoint import PromptCheckpoint, read_checkpoint
-from neglab.context.prompts import ContextPrompts, MetaNet, conditional_texts, context_prompts
+from neglab.context.prompts import ContextPrompts, MetaNet, TokenEncoder, conditional_texts, context_prompts
 from neglab.score.base import Score
 from neglab.score.lsn import LSNScore, largest_share
 from neglab.types import TextBank, TextEncoder, UserError
@@ -27,7 +26,7 @@ class CoCoOpState:
         negatives: [K, C, D]; K is 0 without LSN.
     """
 
-    encode: Callable[[Tensor, Tensor], Tensor]
+    encode: TokenEncoder
     prompts: ContextPrompts
     context: Float[Tensor, "1 1 n E"]
     meta_net: MetaNet
@@ -79,7 +78,9 @@ class CoCoOpScore(Score[CoCoOpState]):
         context = checkpoint.tensors["context"].to(ids.device)
         prompts = context_prompts(encoder, names, context.shape[2], checkpoint.description.class_name, ids.device)
         negatives = ids.new_zeros(0, *ids.shape) if self.lsn is None else self.lsn.prepare(bank).negatives
-        return CoCoOpState(encoder.encode_tokens, prompts, context, _meta_net(checkpoint).to(ids.device), negatives)
+        return CoCoOpState(
+            encoder.encode_continuations, prompts, context, _meta_net(checkpoint).to(ids.device), negatives
+        )
 
     @torch.no_grad()
     def step(self, state: CoCoOpState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], CoCoOpState]:

@@ -92,6 +92,8 @@ def test_texts_are_cut_and_token_embeddings_taken_where_that_is_exact(folders, f
     tokens = backbone.embed_tokens(ids).clone().requires_grad_(True)
     ours = backbone.encode_tokens(tokens, end)
     assert torch.allclose(ours, backbone.encode_text(TEXTS), atol=1e-6)
+    behind_one = backbone.encode_continuations(tokens[:1, :1].expand(2, 1, -1, -1), tokens[:, 1:], end)
+    assert torch.allclose(behind_one, ours.expand(2, -1, -1), atol=1e-6)
     (gradient,) = torch.autograd.grad(ours[0].sum(), tokens)
     assert gradient[0, : end[0] + 1].abs().sum(dim=1).gt(0).all()
     assert gradient[0, end[0] + 1 :].eq(0).all() and gradient[1:].eq(0).all()

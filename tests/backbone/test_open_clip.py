@@ -143,7 +143,7 @@ def test_every_build_equals_the_librarys_own_embeddings(tmp_path, architecture):
     backbone = load(model)
     assert_equals_the_library(backbone, model, None)
     ids, end = backbone.tokenize(TEXTS)
-    assert backbone.can_encode_tokens == (architecture in ("rn50", "vit", "custom_text"))
+    assert backbone.can_encode_tokens == backbone.can_pack == (architecture in ("rn50", "vit", "custom_text"))
     assert (ids.shape[1] < backbone.context_length) == backbone.can_encode_tokens
     if not backbone.can_encode_tokens:
         with pytest.raises(UserError, match="must then read nothing behind the end"):
@@ -195,6 +195,31 @@ def test_token_embeddings_carry_gradients(backbone):
     tokens = backbone.embed_tokens(ids).clone().requires_grad_(True)
     backbone.encode_tokens(tokens, end).sum().backward()
     assert tokens.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("count", [1, 7, 70])
+def test_a_shared_beginning_goes_through_once_for_many_endings(tmp_path, monkeypatch, count):
+    """With the embeddings and the gradient of whole texts, in packs that fill up, do not, and are one."""
+    backbone = load(write(tmp_path / "model", ARCHITECTURES["vit"]))
+    draw = torch.Generator().manual_seed(0)
+    beginnings = torch.randn(2, 1, 4, 64, generator=draw).requires_grad_()
+    endings = torch.randn(count, 6, 64, generator=draw)
+    end, weights = torch.randint(4, 10, (count,), generator=draw), torch.randn(2, count, 64, generator=draw)
+    positions, transformer = [], backbone.network.transformer.forward
+    monkeypatch.setattr(
+        backbone.network.transformer,
+        "forward",
+        lambda hidden, **mask: positions.append(hidden.shape[:2].numel()) or transformer(hidden, **mask),
+    )
+    found = []
+    for backbone.can_pack in (True, False):
+        texts = normalize(backbone.encode_continuations(beginnings, endings, end), dim=2)
+        found.append((texts.detach(), torch.autograd.grad((texts * weights).sum(), beginnings)[0]))
+    (texts, gradient), (whole, expected) = found
+    assert torch.allclose(texts, whole, rtol=0, atol=1e-6)
+    assert torch.allclose(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    if count == 70:
+        assert positions[0] < positions[1] / 2
 
 
 def test_the_fingerprint_is_of_weights_and_settings(tiny_model, backbone, tmp_path):

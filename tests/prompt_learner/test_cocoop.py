@@ -34,8 +34,8 @@ def texts_by_image(learner, backbone):
     result = []
     for image in IMAGES.tolist():
         share = torch.tensor(reference.meta_net(image, *weights))
-        tokens, end = learner.context.built((learner.context.vectors + share).detach())
-        result.append(normalize(backbone.encode_tokens(tokens, end), dim=1).tolist())
+        prompts = learner.context.built((learner.context.vectors + share).detach())
+        result.append(normalize(backbone.encode_continuations(*prompts)[0], dim=1).tolist())
     return result
 
 
@@ -70,7 +70,8 @@ def test_class_embeddings_are_those_of_the_mean_image(learner, backbone):
     results = learner.results(tower, IMAGES)
     mean = normalize(IMAGES.mean(dim=0, keepdim=True), dim=1)
     share = learner.meta_net(mean)[:, None, None]
-    assert torch.allclose(results["class_embeddings"], tower(*learner.context.built(learner.context.vectors + share)))
+    expected = tower(*learner.context.built(learner.context.vectors + share))
+    assert torch.allclose(results["class_embeddings"], expected[0])
     assert {name for name in results if name.startswith("meta_net.")} == {
         f"meta_net.{layer}.{kind}" for layer in ("down", "up") for kind in ("weight", "bias")
     }
