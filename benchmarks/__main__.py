@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.figure import FOLDER
+from benchmarks.figure import FOLDER, Ratio
 from neglab.tasks.results import pipe_table
 
 HERE = Path(__file__).parent
@@ -29,12 +29,11 @@ def names() -> list[str]:
 def rows(figure: dict) -> list[list[str]]:
     """A table row per ratio; the work stands in the first one."""
     found = []
-    for i, ratio in enumerate(figure["ratios"]):
-        target, limit = ratio["target"], "≤" if ratio["at_most"] else "≥"
-        met = target is not None and (ratio["value"] <= target if ratio["at_most"] else ratio["value"] >= target)
-        verdict = "" if target is None else "yes" if met else "no"
-        goal = "" if target is None else f"{limit} {target:g}"
-        found.append([figure["what"] if i == 0 else "", ratio["name"], f"{ratio['value']:.3g}", goal, verdict])
+    for i, ratio in enumerate(Ratio(**values) for values in figure["ratios"]):
+        verdict, goal = "", ""
+        if ratio.target is not None:
+            verdict, goal = "yes" if ratio.is_met else "no", f"{'≤' if ratio.at_most else '≥'} {ratio.target:g}"
+        found.append([figure["what"] if i == 0 else "", ratio.name, f"{ratio.value:.3g}", goal, verdict])
     return found
 
 
@@ -58,7 +57,7 @@ def main() -> None:
     console = Console()
     console.print(table)
     if found:
-        facts = ", ".join(f"{key} {value}" for key, value in found[0]["machine"].items() if value)
+        facts = ", ".join(f"{key} {value}" for key, value in found[0]["machine"].items())
         console.print(f"{facts}; {time.perf_counter() - begin:.0f} s in all", highlight=False)
         text = pipe_table(HEADINGS, ["---", "---", "---:", "---:", "---"], lines)
         (FOLDER / "table.md").write_text(f"{text}\n{facts}\n")

@@ -1,8 +1,6 @@
 """What a benchmark gives: ratios taken in one run, beside their targets, and proof that all ways agree."""
 
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+from neglab.tasks.environment import environment
 
 FOLDER = Path(__file__).parents[1] / "outputs" / "benchmarks"
 
@@ -73,19 +71,10 @@ def seconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str,
     return {name: statistics.median(found) for name, found in times.items()}
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, str]:
     """What the ratios were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": cores,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    found = environment()
+    return {name: found[name] for name in ("processors", "gpus", "threads", "torch", "python")}
 
 
 def report(name: str, measure: Callable[[], Figure]) -> None:

@@ -71,6 +71,11 @@ class NegLabelScore(BankScore[GroupedBank]):
         return torch.cat([self._score_chunk(part, prepared) for part in images.split(blocks * ROW_BLOCK)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, " B"]:
-        id_mass = (images @ bank.id_weights.T).logsumexp(dim=1, keepdim=True)
-        group_mass = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1)).logsumexp(dim=2)
-        return torch.sigmoid(id_mass.double() - group_mass.double()).mean(dim=1)
+        groups = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1))
+        return grouped_share(images @ bank.id_weights.T, groups)
+
+
+def grouped_share(id_logits: Float[Tensor, "B C"], groups: Float[Tensor, "B G K"]) -> Float[Tensor, " B"]:
+    """The ID classes' share of the softmax within ID classes and each group, mean over groups; float64."""
+    id_mass = id_logits.logsumexp(dim=1, keepdim=True)
+    return torch.sigmoid(id_mass.double() - groups.logsumexp(dim=2).double()).mean(dim=1)
