@@ -13,11 +13,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
-from neglab.data.base import ImageDataset, ImageList, UnreadableImageError
-from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingModule, ImageJob, PartFolders, TextJob
+from neglab.data.base import ImageDataset, ImageList
+from neglab.modules.embedding import (
+    EmbeddingBatches,
+    EmbeddingJob,
+    EmbeddingModule,
+    ImageJob,
+    PartFolders,
+    TextJob,
+    check_finite,
+)
 from neglab.modules.prediction import Devices
+from neglab.parts import Rows, RowsOf, StoredRows, merge_parts, read_parts
 from neglab.prompt.templates import SLOT, PromptTemplates
-from neglab.store import Entry, Manifest, Store, StoredRows, merge_parts, read_parts
+from neglab.store import Entry, Manifest, Store
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
 
@@ -67,6 +76,9 @@ class _TextRequest:
         }
         self.entry = embedder.store.entry(identity, kind="text", num_labels=len(names))
 
+    def __len__(self) -> int:
+        return len(self.names)
+
     @cached_property
     def prompted(self) -> tuple[list[str], Int[Tensor, " P"]]:
         return self.prompts.expand(self.names, self.parts_of_speech)
@@ -74,7 +86,7 @@ class _TextRequest:
     def finish(self, stored: StoredRows) -> None:
         texts, owner = self.prompted
         embeddings = self.prompts.average(stored.rows(texts), owner, len(self.names))
-        self.entry.write(self.prompts.replace_known(self.names, embeddings, self.embedder), {})
+        self.entry.write(self.prompts.replace_known(self.names, embeddings, self.embedder))
 
 
 class _ImageRequest:
@@ -94,16 +106,11 @@ class _ImageRequest:
         transform, batch_size = embedder.backbone.image_transform(), embedder.loading.image_batch_size
         self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     def finish(self, raw: Float[Tensor, "N D"]) -> None:
-        unreadable = {}
-        for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
-            try:
-                self.job.read(i)
-            except UnreadableImageError as error:
-                unreadable[str(i)] = str(error)
-            else:
-                raise _not_finite(1, str(self.images.sources[i]))
-        self.entry.write(normalize(torch.nan_to_num(raw), dim=1), {"unreadable": unreadable})
+        self.entry.write(normalize(torch.nan_to_num(raw), dim=1), self.job.unreadable(raw))
 
 
 Request = TypeVar("Request", _TextRequest, _ImageRequest)
@@ -151,10 +158,10 @@ class Embedder:
         text_requests = [self._prompted(names.names, names.parts_of_speech) for names in words if len(names)]
         self._fulfil(image_requests, text_requests)
         embedded = {
-            name: self._without_unreadable(name, images, *_stored(request.entry))
+            name: self._without_unreadable(name, images, *self._stored(request))
             for (name, images), request in zip(lists.items(), image_requests, strict=True)
         }
-        texts = (_stored(request.entry)[0] for request in text_requests)
+        texts = (self._stored(request)[0] for request in text_requests)
         nothing = torch.empty(0, self.backbone.embedding_dim)
         label_sets = [
             LabelSet(names.names, names.parts_of_speech, next(texts) if len(names) else nothing, names.synsets)
@@ -201,19 +208,19 @@ class Embedder:
 
     def _encoded(self, request: _TextRequest) -> Float[Tensor, "N D"]:
         self._fulfil([], [request])
-        return _stored(request.entry)[0]
+        return self._stored(request)[0]
 
     def _fulfil(self, images: Sequence[_ImageRequest], texts: Sequence[_TextRequest]) -> None:
         """Everything that the store misses goes through one pass."""
-        images, texts = _missing(images), _missing(texts)
+        images, texts = self._missing(images), self._missing(texts)
         if not images and not texts:
             return
         rows = self.store.entry({"kind": "rows of texts", **self.text_identity})
         entries = [request.entry for request in (*images, *texts)]
         with self.store.locked([*entries, rows] if texts else entries):
             # Another process may have finished some while this one waited for the lock.
-            images, texts = _missing(images), _missing(texts)
-            stored = StoredRows(rows.parts)
+            images, texts = self._missing(images), self._missing(texts)
+            stored = StoredRows(rows.parts, self.backbone.embedding_dim)
             lacking = stored.lacking([text for request in texts for text in request.prompted[0]])
             work: list[tuple[Entry, EmbeddingJob]] = [(request.entry, request.job) for request in images]
             if lacking:
@@ -222,7 +229,7 @@ class Embedder:
             for request, embeddings in zip(images, raw, strict=False):
                 request.finish(embeddings)
             if lacking:
-                _check_finite(lacking, raw[-1])
+                check_finite(lacking, raw[-1])
                 stored.add(lacking, raw[-1])
                 shutil.rmtree(work[-1][0].folder)
             for request in texts:
@@ -237,7 +244,7 @@ class Embedder:
 
     def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[Float[Tensor, "_ D"]]:
         """The towers' rows of each job's items, on top of what an interrupted pass has left."""
-        finished = [_finished_rows(entry, job) for entry, job in work]
+        finished = [self._finished_rows(entry, job) for entry, job in work]
         batches = EmbeddingBatches([job for _, job in work], finished)
         if resumed := int(sum(rows.sum() for rows in finished)):
             logger.warning("Resuming an interrupted pass: %d items are done", resumed)
@@ -245,54 +252,48 @@ class Embedder:
             folders = PartFolders({job.name: entry.parts for entry, job in work})
             self.num_encoded += sum(len(job) for _, job in work) - resumed
             self.devices.predict(self._module, batches, folders, self.loading.num_workers)
-        return [merge_parts(read_parts(entry.parts), len(job))["embeddings"] for entry, job in work]
+        return [merge_parts(self._parts(entry, job), len(job))["embeddings"] for entry, job in work]
+
+    def _missing(self, requests: Sequence[Request]) -> list[Request]:
+        """Those without a readable entry. Two with one content are one piece of work."""
+        return [one for one in {one.entry.folder: one for one in requests}.values() if self._read(one) is None]
+
+    def _stored(self, request: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest]:
+        result = self._read(request)
+        if result is None:
+            raise RuntimeError("a finished pass left no readable entry in the store")
+        return result
+
+    def _read(self, request: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest] | None:
+        return request.entry.read(len(request), self.backbone.embedding_dim)
+
+    def _parts(self, entry: Entry, job: EmbeddingJob) -> list[Rows]:
+        return read_parts(entry.parts, RowsOf(len(job), self.backbone.embedding_dim))
+
+    def _finished_rows(self, entry: Entry, job: EmbeddingJob) -> Bool[Tensor, " N"]:
+        """Which rows an interrupted pass has left; none where they do not make up whole batches, each once.
+
+        It may have run with another batch size.
+        """
+        count = torch.zeros(len(job), dtype=torch.long)
+        for part in self._parts(entry, job):
+            count += torch.bincount(part["index"], minlength=len(job))
+        finished = count > 0
+        if (count > 1).any() or any(finished[index].any() and not finished[index].all() for index in job.batches()):
+            shutil.rmtree(entry.parts)
+            return torch.zeros_like(finished)
+        return finished
 
     def _without_unreadable(
         self, name: str, images: ImageList, embeddings: Float[Tensor, "N D"], manifest: Manifest
     ) -> LabelledEmbeddings:
-        unreadable: dict[str, Any] = manifest["unreadable"]
+        unreadable = manifest.unreadable
         if unreadable:
-            listed = "\n".join(f"  {images.sources[int(i)]}: {reason}" for i, reason in list(unreadable.items())[:20])
+            listed = "\n".join(f"  {images.sources[i]}: {reason}" for i, reason in list(unreadable.items())[:20])
             message = f"{len(unreadable)} of {len(images)} images of {name} cannot be read:\n{listed}"
             if len(unreadable) > self.loading.max_unreadable:
                 raise UserError(f"{message}\nRepair or remove them, or allow so many with data.max_unreadable.")
             logger.warning("%s\nThey are skipped.", message)
-        kept = torch.tensor([i for i in range(len(images)) if str(i) not in unreadable], dtype=torch.long)
+        kept = torch.tensor([i for i in range(len(images)) if i not in unreadable], dtype=torch.long)
         paths = tuple(str(images.sources[i]) for i in kept.tolist())
         return LabelledEmbeddings(embeddings[kept], torch.tensor(images.labels)[kept], paths)
-
-
-def _missing(requests: Sequence[Request]) -> list[Request]:
-    """Those without a readable entry. Two with one content are one piece of work."""
-    return [one for one in {one.entry.folder: one for one in requests}.values() if one.entry.read() is None]
-
-
-def _stored(entry: Entry) -> tuple[Tensor, Manifest]:
-    result = entry.read()
-    if result is None:
-        raise RuntimeError("a finished pass left no readable entry in the store")
-    return result
-
-
-def _check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:
-    broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if broken:
-        raise _not_finite(len(broken), repr(texts[broken[0]]))
-
-
-def _not_finite(count: int, first: str) -> UserError:
-    return UserError(
-        f"Embeddings must be finite; {count} are NaN or infinite, the first is that of {first}. "
-        "The weights may be damaged, or backbone.precision too low: try backbone.precision=fp32."
-    )
-
-
-def _finished_rows(entry: Entry, job: EmbeddingJob) -> Bool[Tensor, " N"]:
-    """Which rows an interrupted pass has left; none where it ran with another batch size, whose batches do not fit."""
-    finished = torch.zeros(len(job), dtype=torch.bool)
-    for part in read_parts(entry.parts):
-        finished[part["index"]] = True
-    if any(finished[index].any() and not finished[index].all() for index in job.batches()):
-        shutil.rmtree(entry.parts)
-        return torch.zeros_like(finished)
-    return finished

@@ -4,64 +4,72 @@ An entry's key is the hash of everything that decides its content. While a pass 
 each file named by its own digest, so a killed pass resumes and a half-written file never counts. A finished entry
 is one safetensors file and a manifest with its checksum; a damaged entry is dropped and computed again. Deleting the
 store is always safe.
-
-Files are mapped into memory, not copied, and never changed in place. A process checks a file's content once.
 """
 
-import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import numpy as np
 import torch
 from filelock import FileLock
-from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from jaxtyping import Float
+from safetensors.torch import save
 from torch import Tensor
 
+from neglab.files import DamagedError, Document, read_json
+from neglab.files import digest as digest
+from neglab.files import write_atomically as write_atomically
+from neglab.parts import NOTHING, Stamp, file_digest, read_tensors, remove, stamp
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
 
-Manifest = dict[str, Any]
+MANIFEST, TENSORS = "manifest.json", "embeddings.safetensors"
+FORMAT = 1
 
 
-def digest(content: Any) -> str:
-    """SHA-256 of a JSON-like value in canonical form."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+@dataclass(frozen=True)
+class Manifest:
+    """What stands beside an entry's tensor.
 
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a reader sees the whole file or none.
-
-    Who may read it is decided as for any new file: colleagues can share a store.
-
-    Raises:
-        UserError: the disk is full; nothing but the temporary file is lost.
+    Attributes:
+        tensors_sha256: checksum of the tensor's file.
+        shape: of the tensor, [N, D].
+        about: what its key was made of, in short, for people.
+        unreadable: the reason for each row that stands for an unreadable image, by its number.
     """
-    temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"The disk is full: {path} needs {len(content):,} bytes. What was finished is kept. Free some space, "
-                "or set paths.store (NEGLAB_STORE) to another disk, and run the same command again."
-            ) from error
-        raise
+
+    tensors_sha256: str
+    shape: tuple[int, int]
+    about: dict[str, Any]
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+    def check(self, embeddings: Tensor, wanted: tuple[int, int]) -> None:
+        """Raise a DamagedError where manifest, tensor and request do not belong together."""
+        if not embeddings.shape == self.shape == wanted or embeddings.dtype != torch.float32:
+            found = f"{embeddings.dtype} {list(embeddings.shape)}, its manifest says {list(self.shape)}"
+            raise DamagedError(f"float32 {list(wanted)} was asked for; it holds {found}")
+        if not all(0 <= row < wanted[0] for row in self.unreadable):
+            raise DamagedError("an unreadable row is none of its rows")
+
+
+@dataclass(frozen=True)
+class DigestTable:
+    """Content digests of files that were read once.
+
+    Attributes:
+        files: by its resolved path, what a file looked like and its digest.
+    """
+
+    files: dict[str, tuple[Stamp, str]]
 
 
 @dataclass(frozen=True)
@@ -80,129 +88,39 @@ class Entry:
     def parts(self) -> Path:
         return self.folder / "parts"
 
-    def read(self) -> tuple[Tensor, Manifest] | None:
-        """The tensor [N, D] and its manifest; None where there is none, or where it is damaged (then it is removed)."""
+    def read(self, num_rows: int, width: int) -> tuple[Tensor, Manifest] | None:
+        """The tensor and its manifest; None where there is none, or where it is damaged (then it is removed).
+
+        Args:
+            num_rows: N, as asked for.
+            width: D, as asked for.
+        """
         try:
-            manifest = json.loads((self.folder / "manifest.json").read_text())
-            path = self.folder / "embeddings.safetensors"
-            if not _is_whole(path, manifest["sha256"]):
-                raise ValueError("checksum")
-            return load_file(path)["embeddings"], manifest
+            manifest = read_json(self.folder / MANIFEST, Document).opened(Manifest)
+            embeddings = read_tensors(self.folder / TENSORS, manifest.tensors_sha256).get("embeddings", NOTHING)
+            manifest.check(embeddings, (num_rows, width))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, SafetensorError):
-            logger.warning("A stored result was damaged and is computed again: %s", self.folder)
-            for name in ("manifest.json", "embeddings.safetensors"):
-                (self.folder / name).unlink(missing_ok=True)
+        except DamagedError as error:
+            logger.warning("A stored result was damaged and is computed again: %s (%s)", self.folder, error)
+            for path in (self.folder / MANIFEST, self.folder / TENSORS):
+                remove(path)
             return None
+        return embeddings, manifest
 
-    def write(self, embeddings: Tensor, notes: Manifest) -> None:
+    def write(self, embeddings: Float[Tensor, "N D"], unreadable: Mapping[int, str] | None = None) -> None:
         """Finish the entry: the tensor, then the manifest that makes it count, then the parts go."""
         content = save({"embeddings": embeddings.contiguous()})
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "embeddings.safetensors", content)
-        manifest = {**self.description, **notes, "sha256": hashlib.sha256(content).hexdigest()}
-        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False).encode())
+        write_atomically(self.folder / TENSORS, content)
+        manifest = {
+            "tensors_sha256": hashlib.sha256(content).hexdigest(),
+            "shape": list(embeddings.shape),
+            "about": dict(self.description),
+            "unreadable": {str(row): reason for row, reason in (unreadable or {}).items()},
+        }
+        write_atomically(self.folder / MANIFEST, Document.of(manifest, FORMAT).as_json())
         shutil.rmtree(self.parts, ignore_errors=True)
-
-
-def write_part(folder: Path, rows: dict[str, Tensor]) -> None:
-    """Write some rows of an unfinished result; `rows["index"]` [n] says which. The file is named by its digest."""
-    content = save({name: tensor.contiguous() for name, tensor in rows.items()})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
-
-
-def read_parts(folder: Path) -> list[dict[str, Tensor]]:
-    """All whole parts in a folder; a damaged one is removed."""
-    parts = []
-    for path in sorted(folder.glob("*.safetensors")):
-        if _is_whole(path, path.stem):
-            parts.append(load_file(path))
-        else:
-            logger.warning("A damaged part of an unfinished pass is computed again: %s", path)
-            path.unlink()
-    return parts
-
-
-def merge_parts(parts: Sequence[dict[str, Tensor]], num_rows: int) -> dict[str, Tensor]:
-    """The rows of all parts in the order of their index.
-
-    Raises:
-        RuntimeError: an index is missing or stands twice; nothing is ever filled up or dropped in silence.
-    """
-    if not parts:
-        raise RuntimeError(f"a pass over {num_rows} items left no result")
-    index = torch.cat([part["index"] for part in parts])
-    ordered, order = index.sort(stable=True)
-    if not torch.equal(ordered, torch.arange(num_rows)):
-        missing = num_rows - len(ordered.unique())
-        raise RuntimeError(
-            f"a pass must give each of its {num_rows} items once; got {len(index)} rows with {missing} items missing"
-        )
-    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0] if name != "index"}
-
-
-class StoredRows:
-    """Rows of texts, each found by the text itself, whatever list it came in first.
-
-    A file holds the digests [2, n] of n texts, their first halves rising, and their rows [n, D]. Files are only added.
-    The last bits of a row may hang on the batch in which its text came first.
-
-    Args:
-        folder: of texts whose rows were made in one way.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def lacking(self, texts: Sequence[str]) -> list[str]:
-        """The texts without a row, each once."""
-        distinct = list(dict.fromkeys(texts))
-        found = torch.zeros(len(distinct), dtype=torch.bool)
-        for _, is_here, _ in self._matches(distinct):
-            found |= is_here
-        return [distinct[i] for i in (~found).nonzero().flatten().tolist()]
-
-    def rows(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        """The row of each text.
-
-        Raises:
-            RuntimeError: a text has none.
-        """
-        found = torch.zeros(len(texts), dtype=torch.bool)
-        rows = torch.empty(len(texts), self._parts[0]["embeddings"].shape[1] if self._parts else 0)
-        for part, is_here, place in self._matches(texts):
-            rows[is_here] = part["embeddings"][place[is_here]]
-            found |= is_here
-        if not found.all():
-            raise RuntimeError(f"{int((~found).sum())} of {len(texts)} texts have no row in {self.folder}")
-        return rows
-
-    def add(self, texts: Sequence[str], rows: Float[Tensor, "N D"]) -> None:
-        known, digests = self._parts, _text_digests(texts)
-        order = digests[0].argsort()
-        part = {"digests": digests[:, order], "embeddings": rows[order]}
-        write_part(self.folder, part)
-        known.append(part)
-
-    @cached_property
-    def _parts(self) -> list[dict[str, Tensor]]:
-        return read_parts(self.folder)
-
-    def _matches(self, texts: Sequence[str]) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
-        """For each file: which of the texts it holds, and where."""
-        wanted = _text_digests(texts)
-        for part in self._parts:
-            digests = part["digests"]
-            place = torch.searchsorted(digests[0], wanted[0]).clamp(max=digests.shape[1] - 1)
-            yield part, (digests[:, place] == wanted).all(dim=0), place
-
-
-def _text_digests(texts: Sequence[str]) -> Int[Tensor, "2 N"]:
-    """The first 128 bits of each text's SHA-256, as two numbers."""
-    content = b"".join(hashlib.sha256(text.encode()).digest()[:16] for text in texts)
-    return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
 
 
 class Store:
@@ -213,6 +131,8 @@ class Store:
     """
 
     def __init__(self, root: str | Path) -> None:
+        if "\0" in str(root):
+            raise UserError(f"The store's path must hold no NUL; got {str(root)!r}. Set paths.store or NEGLAB_STORE.")
         self.root = Path(root).expanduser()
 
     def entry(self, identity: Mapping[str, Any], **description: Any) -> Entry:
@@ -233,26 +153,23 @@ class Store:
             yield
 
     def file_digests(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """Content digest of each file. A file is read again only when its size or modification time has changed.
+        """Content digest of each file. A file is read again only when its place, inode, size or a time has changed.
 
         A file that cannot be read, such as a link to nowhere, has an empty digest: whoever opens it says what is wrong.
         """
-        distinct = list(dict.fromkeys(paths))
-        table_path = self._folder("digests") / f"{digest([str(path) for path in distinct])}.json"
-        known = _read_json(table_path)
-        result, fresh = {}, {}
-        for path in distinct:
+        places = {path: _place(path) for path in dict.fromkeys(paths)}
+        table = self._folder("digests") / f"{digest(list(places.values()))}.json"
+        known, result, fresh = _read_table(table).files, {}, {}
+        for path, place in places.items():
             try:
-                status = path.stat()
-                stamp = f"{status.st_size}:{status.st_mtime_ns}"
-                row = known.get(str(path))
-                result[path] = row[1] if row and row[0] == stamp else _file_digest(path)
-            except OSError:
+                now, row = stamp(path), known.get(place)
+                result[path] = row[1] if row and row[0] == now else file_digest(path)
+            except (OSError, ValueError):
                 result[path] = ""
             else:
-                fresh[str(path)] = [stamp, result[path]]
+                fresh[place] = (now, result[path])
         if fresh != known:
-            write_atomically(table_path, json.dumps(fresh, ensure_ascii=False).encode())
+            write_atomically(table, json.dumps({"files": fresh}, ensure_ascii=False).encode(errors="surrogatepass"))
         return result
 
     def _folder(self, name: str) -> Path:
@@ -266,24 +183,25 @@ class Store:
         return self.root / name
 
 
-def _is_whole(path: Path, checksum: str) -> bool:
-    status = path.stat()
-    return _digest_at(path, status.st_size, status.st_mtime_ns) == checksum
+def _place(path: Path) -> str:
+    """Where a file lies, whatever the folder in which it is named."""
+    return os.path.join(_real_folder(str(path.parent), os.getcwd()), path.name)
 
 
 @lru_cache(maxsize=4096)
-def _digest_at(path: Path, size: int, modified: int) -> str:
-    """Of a file as it was at a time: the jobs of a sweep need not read it again."""
-    return _file_digest(path)
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def _real_folder(folder: str, working_folder: str) -> str:
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
+        return os.path.realpath(folder)
+    except ValueError:  # a NUL: whoever opens the file says so
+        return folder
+
+
+def _read_table(path: Path) -> DigestTable:
+    try:
+        return read_json(path, DigestTable)
+    except FileNotFoundError:
+        return DigestTable({})
+    except DamagedError as error:
+        logger.warning("A table of file digests was damaged and is made again: %s (%s)", path, error)
+        remove(path)
+        return DigestTable({})

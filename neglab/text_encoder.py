@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
+from neglab.parts import StoredRows
 from neglab.prompt.templates import PromptTemplates
-from neglab.store import StoredRows
 from neglab.types import PartOfSpeech, UserError, generator
 
 
@@ -35,7 +35,7 @@ class DirectTextEncoder(nn.Module):
         self.backbone, self.prompts, self.batch_size = backbone, prompts, batch_size
         self.num_encoded = 0
         # Of names, not of their prompts: pairs of names are many, and a name has several prompts.
-        self._names = StoredRows(folder)
+        self._names = StoredRows(folder, backbone.embedding_dim)
 
     def encode(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, "N D"]:
         keys = [f"{part}:{name}" for name, part in zip(names, parts_of_speech, strict=True)]

@@ -11,6 +11,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "config_files"},
     {"types"},
+    {"files"},
+    {"parts"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
     {"context", "chat", "saved_detector"},
     {

@@ -1,21 +1,22 @@
 """What `neglab learn` leaves: prompts.safetensors with the tensors, prompts.json with what they belong to."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from neglab.store import digest, write_atomically
+from neglab.files import DamagedError, Document, digest, read_bytes, read_json, write_atomically
 from neglab.types import UserError
 
 TENSORS, DESCRIPTION = "prompts.safetensors", "prompts.json"
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ class PromptDescription:
     knobs: dict[str, Any]
     num_sets: int
     class_name: bool
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """What prompts.json holds.
+
+    Attributes:
+        prompts: what the tensors belong to.
+        tensors_sha256: checksum of the tensors' file.
+    """
+
+    prompts: PromptDescription
+    tensors_sha256: str
 
 
 @dataclass(frozen=True)
@@ -119,8 +133,8 @@ def write_checkpoint(folder: Path, description: PromptDescription, tensors: dict
     folder.mkdir(parents=True, exist_ok=True)
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())})
     write_atomically(folder / TENSORS, content)
-    text = json.dumps(asdict(description), indent=1, ensure_ascii=False, sort_keys=True)
-    write_atomically(folder / DESCRIPTION, f"{text}\n".encode())
+    document = Document.of(asdict(PromptFile(description, hashlib.sha256(content).hexdigest())), FORMAT)
+    write_atomically(folder / DESCRIPTION, document.as_json())
 
 
 def read_checkpoint(folder: str | Path) -> PromptCheckpoint:
@@ -136,15 +150,29 @@ def read_checkpoint(folder: str | Path) -> PromptCheckpoint:
             f"{place}."
         )
     try:
-        fields = json.loads((place / DESCRIPTION).read_text(encoding="utf-8"))
-        fields["class_names"] = tuple(fields["class_names"])
-        description = PromptDescription(**fields)
-        content = (place / TENSORS).read_bytes()
-        tensors = load(content)
-        num_classes = len(description.class_names)
-        whole = (len(tensors["class_embeddings"]), len(tensors.get("negative_embeddings", ())))
-        if whole != (num_classes, num_classes * description.num_sets):
-            raise ValueError(f"{whole} rows for {num_classes} classes and {description.num_sets} negative sets")
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        return _checkpoint(read_json(place / DESCRIPTION, Document), read_bytes(place / TENSORS))
+    except (DamagedError, OSError) as error:
         raise UserError(f"The prompts in {place} are damaged ({error}). Run `neglab learn` again.") from error
-    return PromptCheckpoint(description, tensors, digest([asdict(description), hashlib.sha256(content).hexdigest()]))
+
+
+def _checkpoint(document: Document, content: bytes) -> PromptCheckpoint:
+    """Both files, held against each other."""
+    if document.format != FORMAT:
+        raise DamagedError(f"it has format {document.format}, not {FORMAT}")
+    found = document.opened(PromptFile)
+    checksum = hashlib.sha256(content).hexdigest()
+    if found.tensors_sha256 != checksum:
+        raise DamagedError(f"{TENSORS} does not match its checksum")
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise DamagedError(str(error)) from error
+    if strange := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise DamagedError(f"{strange[0]} is not finite")
+    num_classes, num_sets = len(found.prompts.class_names), found.prompts.num_sets
+    positive = tensors.get("class_embeddings", torch.empty(0))
+    negative = tensors.get("negative_embeddings", positive[:0])
+    if positive.ndim != 2 or (len(positive), len(negative)) != (num_classes, num_classes * num_sets):
+        shapes = f"{list(positive.shape)} and {list(negative.shape)}"
+        raise DamagedError(f"rows {shapes} for {num_classes} classes and {num_sets} negative sets")
+    return PromptCheckpoint(found.prompts, tensors, digest([asdict(found.prompts), checksum]))

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image
 from neglab.modules.prediction import Rows
-from neglab.store import write_part
+from neglab.parts import write_part
+from neglab.types import UserError
 
 Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
@@ -84,6 +85,22 @@ class ImageJob(EmbeddingJob):
         if view is None:
             return read_image(source, self.transform)
         return read_image(source, lambda image: self.transform(view(image, position, self._size)))
+
+    def unreadable(self, raw: Float[Tensor, "N D"]) -> dict[int, str]:
+        """Why each image could not be read whose row is not finite.
+
+        Raises:
+            UserError: one could be read.
+        """
+        reasons: dict[int, str] = {}
+        for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
+            try:
+                self.read(i)
+            except UnreadableImageError as error:
+                reasons[i] = str(error)
+            else:
+                raise _not_finite(1, str(self.images.sources[i]))
+        return reasons
 
     @cached_property
     def _size(self) -> int:
@@ -176,3 +193,18 @@ class EmbeddingModule(L.LightningModule):
             elif batch.images is not None and len(batch.images):
                 embeddings[batch.readable] = self.backbone.encode_image(batch.images)
         return batch.job, {"index": batch.positions, "embeddings": embeddings}
+
+
+def check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:
+    """Raise a UserError where a text's embedding is not finite."""
+    broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise _not_finite(len(broken), repr(texts[broken[0]]))
+
+
+def _not_finite(count: int, first: str) -> UserError:
+    """What to raise where embeddings are not finite."""
+    return UserError(
+        f"Embeddings must be finite; {count} are NaN or infinite, the first is that of {first}. "
+        "The weights may be damaged, or backbone.precision too low: try backbone.precision=fp32."
+    )

@@ -185,7 +185,7 @@ class Training:
 
     def state(self, learner: PromptLearner) -> TrainingState:
         """Where an interrupted run has left this stage."""
-        return TrainingState.read(self._path(learner))
+        return TrainingState.read(self._path(learner), list(learner.own_parameters()))
 
     def _path(self, learner: PromptLearner) -> Path:
         return self.states / f"{learner.name}.safetensors"

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 
 from neglab.modules.embedding import PartFolders
 from neglab.modules.prediction import Devices, Rows
+from neglab.parts import merge_parts, read_parts
 from neglab.score.base import Score
-from neglab.store import merge_parts, read_parts
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, ScoredPair, ScoreTable, TextBank, TextEncoder
 

@@ -2,9 +2,10 @@
 
 import csv
 import io
-import json
+import logging
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,9 +13,30 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from neglab.store import write_atomically
+from neglab.files import DamagedError, Document, decode, open_regular, write_atomically
+from neglab.parts import tensors_digest
 
-Curve = dict[str, float | str]  # a row of curves.csv
+Curve = dict[str, int | float | str]  # a row of curves.csv
+FORMAT = 1
+NOTES = "state"  # their key in the safetensors file's metadata
+TENSOR_NAME = re.compile(r"(parameter|optimiser)\.(\d{1,6})(?:\.(\w+))?")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StateNotes:
+    """What a state's file holds beside its tensors.
+
+    Attributes:
+        num_epochs: finished ones.
+        curves: one row per finished epoch.
+        tensors: digest of their names, shapes and values.
+    """
+
+    num_epochs: int
+    curves: list[Curve]
+    tensors: str
 
 
 @dataclass
@@ -38,27 +60,56 @@ class TrainingState:
         for i, named in self.optimiser.items():
             tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in named.items()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        notes = {"num_epochs": str(self.num_epochs), "curves": json.dumps(self.curves)}
+        notes = Document.of(asdict(StateNotes(self.num_epochs, self.curves, tensors_digest(tensors))), FORMAT)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, save(tensors, notes))
+        write_atomically(path, save(tensors, {NOTES: notes.as_json().decode()}))
 
     @classmethod
-    def read(cls, path: Path) -> "TrainingState":
-        """The state in a file; the beginning, where there is none or it is damaged."""
+    def read(cls, path: Path, parameters: Sequence[nn.Parameter]) -> "TrainingState":
+        """The state in a file; the beginning, where there is none, or it is damaged or not of these parameters."""
         try:
-            with safe_open(path, "pt") as file:
-                notes: dict[str, str] = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError):
+            state = cls._parsed(path)
+            state._check(parameters)
+        except FileNotFoundError:
             return cls()
-        state = cls(int(notes["num_epochs"]), curves=json.loads(notes["curves"]))
-        num_parameters = sum(name.startswith("parameter.") for name in tensors)
-        state.parameters = [tensors[f"parameter.{i}"] for i in range(num_parameters)]
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, i, key = name.split(".", 2)
-                state.optimiser.setdefault(int(i), {})[key] = tensor
+        except (OSError, DamagedError) as error:
+            logger.warning("A state of an interrupted training was damaged; it begins anew: %s (%s)", path, error)
+            return cls()
         return state
+
+    @classmethod
+    def _parsed(cls, path: Path) -> "TrainingState":
+        try:
+            with open_regular(path), safe_open(path, "pt") as file:
+                written = (file.metadata() or {}).get(NOTES, "")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise DamagedError(str(error)) from error
+        notes = decode(written, Document).opened(StateNotes)
+        if tensors_digest(tensors) != notes.tensors:
+            raise DamagedError("it does not match its checksum")
+        state = cls(notes.num_epochs, curves=notes.curves)
+        for name, tensor in sorted(tensors.items()):
+            if (parts := TENSOR_NAME.fullmatch(name)) is None or not tensor.isfinite().all():
+                raise DamagedError(f"{name} is unknown or not finite")
+            kind, i, key = parts.groups()
+            if kind == "optimiser":
+                state.optimiser.setdefault(int(i), {})[key] = tensor
+        num_parameters = sum(name.startswith("parameter.") for name in tensors)
+        if missing := [i for i in range(num_parameters) if f"parameter.{i}" not in tensors]:
+            raise DamagedError(f"parameter {missing[0]} is missing")
+        state.parameters = [tensors[f"parameter.{i}"] for i in range(num_parameters)]
+        return state
+
+    def _check(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Raise a DamagedError where the state is not one of these parameters."""
+        wanted, found = ([tuple(one.shape) for one in some] for some in (parameters, self.parameters))
+        if wanted != found or len(self.curves) != self.num_epochs:
+            raise DamagedError(f"parameters {found} after {self.num_epochs} epochs; {wanted} were asked for")
+        for i, named in self.optimiser.items():
+            shapes = {tensor.shape for tensor in named.values() if tensor.ndim}  # a step count is a scalar
+            if i >= len(wanted) or shapes - {torch.Size(wanted[i])}:
+                raise DamagedError(f"the optimiser's tensors {i} do not fit")
 
     @torch.no_grad()
     def restore(self, parameters: Sequence[nn.Parameter]) -> None:

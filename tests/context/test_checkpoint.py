@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
-from neglab.context.checkpoint import DESCRIPTION, TENSORS, read_checkpoint
+from neglab.context.checkpoint import DESCRIPTION, FORMAT, TENSORS, read_checkpoint, write_checkpoint
+from neglab.files import Document
 from neglab.types import UserError
 
 
@@ -68,19 +69,40 @@ def test_prompts_without_negatives_have_none_to_give(backbone, tmp_path):
 def test_what_is_missing_or_damaged_is_said(folder, tmp_path):
     with pytest.raises(UserError, match="must be a folder"):
         read_checkpoint(tmp_path)
-    for damage in (
-        lambda: (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-9]),
-        lambda: (folder / DESCRIPTION).write_text("{"),
+    contents = {name: (folder / name).read_bytes() for name in (TENSORS, DESCRIPTION)}
+    last = contents[TENSORS][-1]
+    for name, damaged in (
+        (TENSORS, contents[TENSORS][:-9]),
+        (TENSORS, contents[TENSORS][:-1] + bytes([last ^ 1])),
+        (DESCRIPTION, b"{"),
+        (DESCRIPTION, b"[" * 100_000),
+        (DESCRIPTION, contents[DESCRIPTION].replace(b'"shots": 2', b'"shots": 4')),
     ):
-        damage()
+        (folder / name).write_bytes(damaged)
         with pytest.raises(UserError, match="damaged"):
             read_checkpoint(folder)
+        (folder / name).write_bytes(contents[name])
+    read_checkpoint(folder)
 
 
-def test_rows_that_do_not_fit_the_classes_are_damage(folder):
-    fields = json.loads((folder / DESCRIPTION).read_text())
-    (folder / DESCRIPTION).write_text(json.dumps({**fields, "num_sets": 2}))
-    with pytest.raises(UserError, match=r"damaged.*2 negative sets"):
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [("num_sets", 2, "2 negative sets"), ("shots", "two", "shots"), ("class_names", 3, "class_names")],
+)
+def test_fields_that_do_not_fit_are_damage(folder, field, value, reason):
+    """Whatever the checksum says: the file may come from anyone."""
+    content = json.loads((folder / DESCRIPTION).read_text())["content"]
+    content["prompts"][field] = value
+    (folder / DESCRIPTION).write_bytes(Document.of(content, FORMAT).as_json())
+    with pytest.raises(UserError, match=f"damaged.*{reason}"):
+        read_checkpoint(folder)
+
+
+def test_tensors_that_are_not_finite_are_damage(folder):
+    checkpoint = read_checkpoint(folder)
+    checkpoint.class_embeddings[0, 0] = torch.nan
+    write_checkpoint(folder, checkpoint.description, checkpoint.tensors)
+    with pytest.raises(UserError, match=r"damaged \(class_embeddings is not finite"):
         read_checkpoint(folder)
 
 

@@ -16,7 +16,7 @@ from neglab.cli import stop
 from neglab.modules.cluster import Launch, _load, launch, several_processes, together
 from neglab.modules.embedding import PartFolders
 from neglab.modules.prediction import Devices
-from neglab.store import merge_parts, read_parts
+from neglab.parts import merge_parts, read_parts
 from neglab.types import UserError
 
 NUM_BATCHES = 3  # for two processes: uneven

@@ -102,7 +102,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(backbone, tmp_path, monkeypat
     with monkeypatch.context() as patch, pytest.raises(Interrupt):
         stop_after(patch, num_epochs)
         trained(tmp_path / "stopped", backbone, learner_fakes.built(make(recipe_knobs={"num_epochs": 5}), backbone))
-    assert TrainingState.read(tmp_path / "stopped/states" / f"{whole.name}.safetensors").num_epochs == num_epochs
+    state = tmp_path / "stopped/states" / f"{whole.name}.safetensors"
+    assert TrainingState.read(state, whole.own_parameters()).num_epochs == num_epochs
     resumed = learner_fakes.built(make(recipe_knobs={"num_epochs": 5}), backbone)
     assert trained(tmp_path / "stopped", backbone, resumed) == rows
     assert torch.equal(resumed.context.vectors, whole.context.vectors)
@@ -138,7 +139,7 @@ def test_a_loss_that_is_not_finite_stops_at_the_last_good_epoch(backbone, tmp_pa
     monkeypatch.setattr(type(learner), "losses", broken)
     with pytest.raises(UserError, match="epoch 3 of 5"):
         trained(tmp_path, backbone, learner)
-    state = TrainingState.read(tmp_path / "states/coop.safetensors")
+    state = TrainingState.read(tmp_path / "states/coop.safetensors", learner.own_parameters())
     assert state.num_epochs == 2
     assert torch.equal(learner.context.vectors, state.parameters[0])
     assert state.parameters[0].isfinite().all()
@@ -154,7 +155,9 @@ def test_damage_by_the_last_step_is_found(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(PromptLearningModule, "on_train_batch_end", spoil)
     with pytest.raises(UserError, match="epoch 1 of 1"):
         trained(tmp_path, backbone, learner)
-    assert TrainingState.read(tmp_path / "states/coop.safetensors").num_epochs == 0  # nothing of it is kept
+    assert (
+        TrainingState.read(tmp_path / "states/coop.safetensors", learner.own_parameters()).num_epochs == 0
+    )  # nothing of it is kept
 
 
 def test_ctrl_c_is_ctrl_c(backbone, tmp_path, monkeypatch):
@@ -199,9 +202,38 @@ def test_two_processes_train_what_one_does(backbone, tmp_path):
     assert torch.allclose(learners[0].context.vectors, learners[1].context.vectors, atol=1e-6)
 
 
+def state_of(shape=(2, 3)):
+    generator = torch.Generator().manual_seed(0)
+    parameter = torch.nn.Parameter(torch.randn(shape, generator=generator))
+    optimiser = {0: {"exp_avg": torch.randn(shape, generator=generator), "step": torch.tensor(4.0)}}
+    return TrainingState(1, [parameter], optimiser, [{"stage": "coop", "epoch": 1, "loss": 0.5}]), [parameter]
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    state, parameters = state_of()
+    state.write(tmp_path / "state")
+    read = TrainingState.read(tmp_path / "state", parameters)
+    assert (read.num_epochs, read.curves) == (1, state.curves)
+    assert isinstance(read.curves[0]["epoch"], int)
+    assert torch.equal(read.parameters[0], parameters[0])
+    assert torch.equal(read.optimiser[0]["exp_avg"], state.optimiser[0]["exp_avg"])
+
+
 def test_a_damaged_state_is_no_state(tmp_path):
-    (tmp_path / "state.safetensors").write_bytes(b"half a file")
-    assert TrainingState.read(tmp_path / "state.safetensors").num_epochs == 0
+    """Of another shape, not finite, and with any one bit flipped."""
+    path, (state, parameters) = tmp_path / "state", state_of()
+    path.write_bytes(b"half a file")
+    assert TrainingState.read(path, parameters).num_epochs == 0
+    state_of((3, 2))[0].write(path)
+    assert TrainingState.read(path, parameters).num_epochs == 0
+    state.optimiser[0]["exp_avg"][0, 0] = torch.inf
+    state.write(path)
+    assert TrainingState.read(path, parameters).num_epochs == 0
+    state_of()[0].write(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert TrainingState.read(path, parameters).num_epochs == 0, place
 
 
 def test_a_precision_that_is_not_there_is_said(backbone, tmp_path):

@@ -1,0 +1,145 @@
+"""The border to the disk: only regular files are opened, JSON is read into typed records, writing is all or nothing.
+
+Whatever lies in a file may come from anyone. What is not what was asked for is a `DamagedError`, never a guess.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import msgspec
+
+from neglab.errors import UserError
+
+Record = TypeVar("Record")
+
+
+class DamagedError(ValueError):
+    """A file's content is not what was asked for; the message says in what."""
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """A regular file, or a link to one, for reading: opening a pipe waits for whoever writes into it.
+
+    Raises:
+        OSError: there is none, or it is a folder, pipe, socket or device.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL in the path
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a regular file. Errors are those of `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def decode(content: bytes | str, kind: type[Record]) -> Record:
+    """A JSON text as a typed record.
+
+    Raises:
+        DamagedError: it is no JSON, or JSON of another shape.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(str(error)) from error
+
+
+def read_json(path: Path, kind: type[Record]) -> Record:
+    """A JSON file as a typed record.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it is something else.
+    """
+    try:
+        return decode(read_bytes(path), kind)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(error.strerror) from error
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a JSON-like value in canonical form."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON document that carries the checksum of its content.
+
+    The checksum has no key: it tells damage, and says nothing of who wrote the file.
+
+    Attributes:
+        format: number of the content's format.
+        sha256: digest of the content.
+        content: plain values.
+    """
+
+    format: int
+    sha256: str
+    content: dict[str, Any]
+
+    @classmethod
+    def of(cls, content: dict[str, Any], format: int) -> "Document":
+        return cls(format, digest(content), content)
+
+    def as_json(self) -> bytes:
+        return f"{json.dumps(asdict(self), indent=1, ensure_ascii=False)}\n".encode()
+
+    def opened(self, kind: type[Record]) -> Record:
+        """The content as a typed record.
+
+        Raises:
+            DamagedError: it does not match its checksum, or has another shape.
+        """
+        if self.sha256 != digest(self.content):
+            raise DamagedError("it does not match its checksum")
+        try:
+            return msgspec.convert(self.content, type=kind, str_keys=True)
+        except (ValueError, RecursionError) as error:
+            raise DamagedError(str(error)) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write under a temporary name, then rename: a reader sees the whole file or none, even after a power cut.
+
+    Who may read it is decided as for any new file: colleagues can share a store.
+
+    Raises:
+        UserError: the disk is full; nothing but the temporary file is lost.
+    """
+    temporary = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk first
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk is full: {path} needs {len(content):,} bytes. What was finished is kept. Free some space, "
+                "or set paths.store (NEGLAB_STORE) to another disk, and run the same command again."
+            ) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,205 @@
+"""Tensors on disk, each file with a checksum: the rows of an unfinished pass, and rows found by their text.
+
+Files are mapped into memory, not copied, and never changed in place. A process checks a file's content once.
+"""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from neglab.files import DamagedError, open_regular, write_atomically
+
+logger = logging.getLogger(__name__)
+
+# Inode, change of the inode, change of the content, both in nanoseconds, and size. A copied modification time alone
+# would let another file of the same size pass.
+Stamp = tuple[int, int, int, int]
+Rows = dict[str, Tensor]
+
+NOTHING = torch.empty(0)
+
+
+def write_part(folder: Path, rows: dict[str, Tensor]) -> None:
+    """Write some rows of an unfinished result; `rows["index"]` [n] says which. The file is named by its digest."""
+    content = save({name: tensor.contiguous() for name, tensor in rows.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{hashlib.sha256(content).hexdigest()}.safetensors", content)
+
+
+def read_parts(folder: Path, fits: Callable[[Rows], bool] = lambda rows: True) -> list[Rows]:
+    """All whole parts in a folder; one that is damaged, or does not fit, is removed."""
+    parts = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            part = read_tensors(path, path.stem)
+            if not fits(part):
+                raise DamagedError("it is part of something else")
+            parts.append(part)
+        except DamagedError as error:
+            logger.warning("A damaged part of an unfinished pass is computed again: %s (%s)", path, error)
+            remove(path)
+    return parts
+
+
+@dataclass(frozen=True)
+class RowsOf:
+    """Whether a part holds rows of a pass over N items, each of D numbers."""
+
+    num_rows: int
+    width: int
+
+    def __call__(self, part: Rows) -> bool:
+        index, embeddings = part.get("index", NOTHING), part.get("embeddings", NOTHING)
+        types = (index.dtype, embeddings.dtype)
+        if types != (torch.int64, torch.float32) or index.ndim != 1 or embeddings.shape != (len(index), self.width):
+            return False
+        return bool(((index >= 0) & (index < self.num_rows)).all())
+
+
+def merge_parts(parts: Sequence[dict[str, Tensor]], num_rows: int) -> dict[str, Tensor]:
+    """The rows of all parts in the order of their index.
+
+    Raises:
+        RuntimeError: an index is missing or stands twice; nothing is ever filled up or dropped in silence.
+    """
+    if not parts:
+        raise RuntimeError(f"a pass over {num_rows} items left no result")
+    index = torch.cat([part["index"] for part in parts])
+    ordered, order = index.sort(stable=True)
+    if not torch.equal(ordered, torch.arange(num_rows)):
+        missing = num_rows - len(ordered.unique())
+        raise RuntimeError(
+            f"a pass must give each of its {num_rows} items once; got {len(index)} rows with {missing} items missing"
+        )
+    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0] if name != "index"}
+
+
+class StoredRows:
+    """Rows of texts, each found by the text itself, whatever list it came in first.
+
+    A file holds the digests [2, n] of n texts, their first halves rising, and their rows [n, D]. Files are only added.
+    The last bits of a row may hang on the batch in which its text came first.
+
+    Args:
+        folder: of texts whose rows were made in one way.
+        width: D.
+    """
+
+    def __init__(self, folder: Path, width: int) -> None:
+        self.folder, self.width = folder, width
+
+    def lacking(self, texts: Sequence[str]) -> list[str]:
+        """The texts without a row, each once."""
+        distinct = list(dict.fromkeys(texts))
+        found = torch.zeros(len(distinct), dtype=torch.bool)
+        for _, is_here, _ in self._matches(distinct):
+            found |= is_here
+        return [distinct[i] for i in (~found).nonzero().flatten().tolist()]
+
+    def rows(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+        """The row of each text.
+
+        Raises:
+            RuntimeError: a text has none.
+        """
+        found = torch.zeros(len(texts), dtype=torch.bool)
+        rows = torch.empty(len(texts), self.width)
+        for part, is_here, place in self._matches(texts):
+            rows[is_here] = part["embeddings"][place[is_here]]
+            found |= is_here
+        if not found.all():
+            raise RuntimeError(f"{int((~found).sum())} of {len(texts)} texts have no row in {self.folder}")
+        return rows
+
+    def add(self, texts: Sequence[str], rows: Float[Tensor, "N D"]) -> None:
+        known, digests = self._parts, _text_digests(texts)
+        order = digests[0].argsort()
+        part = {"digests": digests[:, order], "embeddings": rows[order]}
+        write_part(self.folder, part)
+        known.append(part)
+
+    @cached_property
+    def _parts(self) -> list[Rows]:
+        return read_parts(self.folder, self._fits)
+
+    def _fits(self, part: Rows) -> bool:
+        digests, embeddings = part.get("digests", NOTHING), part.get("embeddings", NOTHING)
+        if not len(embeddings) or embeddings.shape[1:] != (self.width,) or digests.shape != (2, len(embeddings)):
+            return False
+        types = (digests.dtype, embeddings.dtype)
+        return types == (torch.int64, torch.float32) and bool((digests[0].diff() >= 0).all())
+
+    def _matches(self, texts: Sequence[str]) -> Iterator[tuple[Rows, Tensor, Tensor]]:
+        """For each file: which of the texts it holds, and where."""
+        wanted = _text_digests(texts)
+        for part in self._parts:
+            digests = part["digests"]
+            place = torch.searchsorted(digests[0], wanted[0]).clamp(max=digests.shape[1] - 1)
+            yield part, (digests[:, place] == wanted).all(dim=0), place
+
+
+def _text_digests(texts: Sequence[str]) -> Int[Tensor, "2 N"]:
+    """The first 128 bits of each text's SHA-256, as two numbers."""
+    content = b"".join(hashlib.sha256(text.encode()).digest()[:16] for text in texts)
+    return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
+
+
+def read_tensors(path: Path, checksum: str) -> Rows:
+    """The tensors of a whole file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it does not match its checksum, or holds no tensors.
+    """
+    try:
+        if _digest_at(path, stamp(path)) != checksum:
+            raise DamagedError("it does not match its checksum")
+        return load_file(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(str(error)) from error
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of names, shapes, types and values."""
+    content = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        content.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def remove(path: Path) -> None:
+    """Whatever lies there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def stamp(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4096)
+def _digest_at(path: Path, stamp: Stamp) -> str:
+    """Of a file as it was at a time: the jobs of a sweep need not read it again."""
+    return file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
