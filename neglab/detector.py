@@ -1,9 +1,10 @@
 """The Python face: a detector of images that do not belong to the classes it is given."""
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from neglab.image_inputs import ImageInput, as_list, transformed
 from neglab.pipeline import gather
 from neglab.predictions import Prediction, predictions
 from neglab.prompt.templates import PromptTemplates
-from neglab.saved_detector import Recipe, read_detector, write_detector
+from neglab.saved_detector import Recipe, Settings, read_detector, write_detector
 from neglab.score.base import Score
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import TextBank, UserError
@@ -101,7 +102,8 @@ class Detector:
         """
         chosen = {"backbone": backbone, "method": method, **groups}
         config = compose([*(f"{group}={option}" for group, option in chosen.items()), *overrides], "detect")
-        config.class_names = str(class_names) if isinstance(class_names, (str, Path)) else list(class_names)
+        given: object = str(class_names) if isinstance(class_names, Path) else class_names
+        config.class_names = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
         if id_images is not None:
             config.id_images.dataset.root = str(id_images)
         return cls.from_config(config, method, device)
@@ -138,6 +140,8 @@ class Detector:
 
     @threshold.setter
     def threshold(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise UserError(f"A threshold must be a finite number, in units of the ID score; got {value}.")
         self._threshold, self.calibration = float(value), None
 
     @property
@@ -231,11 +235,7 @@ class Detector:
 
     def save(self, folder: str | Path) -> None:
         """Write detector.json and detector.safetensors. To run it again takes the backbone, but no corpus or store."""
-        settings = {
-            "recipe": asdict(self.recipe),
-            "threshold": self._threshold,
-            "calibration": None if self.calibration is None else asdict(self.calibration),
-        }
+        settings = Settings(self.recipe, self._threshold, self.calibration)
         write_detector(Path(folder).expanduser(), settings, self.bank)
 
     @classmethod
@@ -246,13 +246,14 @@ class Detector:
             UserError: none is there, it is damaged or of another version, or the backbone's weights are others.
         """
         settings, bank = read_detector(Path(folder).expanduser())
-        recipe = Recipe(**settings["recipe"])
+        recipe = settings.recipe
         backbone, scorer = construct(recipe.groups["backbone"]), construct(recipe.groups["score"])
         recipe.check_backbone(backbone.fingerprint)
+        if bank.id_labels.embeddings.shape[1] != backbone.embedding_dim:
+            raise UserError(f"The detector in {folder} is damaged: its text bank is not its backbone's. Save it again.")
         prompts = construct(recipe.groups["prompt"]) if scorer.needs_encoder else None
         detector = cls(backbone, prompts, scorer, bank, recipe, device)
-        detector._threshold = settings["threshold"]
-        detector.calibration = Calibration(**settings["calibration"]) if settings["calibration"] else None
+        detector._threshold, detector.calibration = settings.threshold, settings.calibration
         return detector
 
     def _is_constant(self) -> bool:

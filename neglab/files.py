@@ -9,7 +9,7 @@ import json
 import os
 import stat
 from dataclasses import asdict, dataclass
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -23,6 +23,12 @@ Record = TypeVar("Record")
 
 class DamagedError(ValueError):
     """A file's content is not what was asked for; the message says in what."""
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise an OSError where a library is about to open what is no regular file: a pipe would let it wait for ever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
 def open_regular(path: str | Path) -> BufferedReader:
@@ -39,6 +45,11 @@ def open_regular(path: str | Path) -> BufferedReader:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
     return os.fdopen(descriptor, "rb")
+
+
+def open_table(path: str | Path) -> TextIOWrapper:
+    """A regular file of UTF-8 text for a CSV reader. Errors are those of `open_regular`."""
+    return TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -103,12 +114,14 @@ class Document:
     def as_json(self) -> bytes:
         return f"{json.dumps(asdict(self), indent=1, ensure_ascii=False)}\n".encode()
 
-    def opened(self, kind: type[Record]) -> Record:
+    def opened(self, kind: type[Record], format: int) -> Record:
         """The content as a typed record.
 
         Raises:
-            DamagedError: it does not match its checksum, or has another shape.
+            DamagedError: it does not match its checksum, or has another format or shape.
         """
+        if self.format != format:
+            raise DamagedError(f"it has format {self.format}, not {format}")
         if self.sha256 != digest(self.content):
             raise DamagedError("it does not match its checksum")
         try:

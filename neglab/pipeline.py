@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +41,7 @@ class ClassNames(ImageDataset):
         UserError: no names, an empty one, or a file that cannot be read.
     """
 
-    def __init__(self, names: str | Sequence[str] | None) -> None:
+    def __init__(self, names: object) -> None:
         given = given_names(names)
         if not given:
             raise UserError("class_names must be a list of names, or a file with one name per line; got none.")

@@ -1,23 +1,28 @@
 """What a detector leaves on disk: detector.safetensors with the text bank, detector.json with all the rest."""
 
 import hashlib
-import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+from msgspec import Meta
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from neglab import __version__
-from neglab.store import digest, write_atomically
-from neglab.types import LabelledEmbeddings, LabelSet, TextBank, UserError
+from neglab.calibration import Calibration
+from neglab.files import DamagedError, Document, read_bytes, read_json, write_atomically
+from neglab.types import LabelledEmbeddings, LabelSet, TextBank, UserError, Words
 
 logger = logging.getLogger(__name__)
 
 TENSORS, DESCRIPTION = "detector.safetensors", "detector.json"
 FORMAT = 1
+
+Count = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,15 @@ class Recipe:
     """
 
     method: str
-    groups: dict[str, Any]
-    image_batch_size: int
-    text_batch_size: int
-    score_batch_size: int
+    groups: dict[str, dict[str, Any]]
+    image_batch_size: Count
+    text_batch_size: Count
+    score_batch_size: Count
     backbone: str
+
+    def __post_init__(self) -> None:
+        if missing := [name for name in ("backbone", "prompt", "score") if name not in self.groups]:
+            raise ValueError(f"groups lack {', '.join(missing)}")
 
     def check_backbone(self, fingerprint: str) -> None:
         """Raise a UserError where a backbone is not the one that the text bank was made with."""
@@ -50,12 +59,48 @@ class Recipe:
             )
 
 
-def write_detector(folder: Path, settings: dict[str, Any], bank: TextBank) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What decides a detector's scores and decisions, beside its text bank.
+
+    Attributes:
+        recipe: what it is built from again.
+        threshold: as set or calibrated; None: the score's neutral value.
+        calibration: what the threshold was found on; None: it was not.
+    """
+
+    recipe: Recipe
+    threshold: float | None
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What detector.json holds.
+
+    Attributes:
+        neglab: the version that wrote it.
+        settings: of the detector.
+        logit_scale: of the text bank.
+        id_labels: the ID classes, without their embeddings.
+        negatives: the negative labels, without theirs.
+        tensors_sha256: checksum of detector.safetensors.
+    """
+
+    neglab: str
+    settings: Settings
+    logit_scale: float
+    id_labels: Words
+    negatives: Words
+    tensors_sha256: str
+
+
+def write_detector(folder: Path, settings: Settings, bank: TextBank) -> None:
     """Write both files, each whole or not at all; equal detectors give equal bytes.
 
     Args:
         folder: made where it is missing; an older detector there is replaced.
-        settings: as JSON takes them.
+        settings: of the detector.
         bank: with its embeddings.
 
     Raises:
@@ -65,24 +110,23 @@ def write_detector(folder: Path, settings: dict[str, Any], bank: TextBank) -> No
     if bank.id_images is not None:
         tensors |= {"id_images": bank.id_images.embeddings, "id_image_labels": bank.id_images.labels}
     tensor_file = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-    content = {
-        "neglab": __version__,
-        "settings": settings,
-        "logit_scale": bank.logit_scale,
-        "id_labels": _words(bank.id_labels),
-        "negatives": _words(bank.negatives),
-        "tensors_sha256": hashlib.sha256(tensor_file).hexdigest(),
-    }
-    document = {"format": FORMAT, "sha256": digest(content), "content": content}
+    content = Content(
+        neglab=__version__,
+        settings=settings,
+        logit_scale=bank.logit_scale,
+        id_labels=bank.id_labels.words,
+        negatives=bank.negatives.words,
+        tensors_sha256=hashlib.sha256(tensor_file).hexdigest(),
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"A detector is saved in a folder; {folder} cannot be one: {error.strerror}.") from error
     write_atomically(folder / TENSORS, tensor_file)
-    write_atomically(folder / DESCRIPTION, f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode())
+    write_atomically(folder / DESCRIPTION, Document.of(asdict(content), FORMAT).as_json())
 
 
-def read_detector(folder: Path) -> tuple[dict[str, Any], TextBank]:
+def read_detector(folder: Path) -> tuple[Settings, TextBank]:
     """The settings and the text bank of a saved detector.
 
     Raises:
@@ -93,40 +137,58 @@ def read_detector(folder: Path) -> tuple[dict[str, Any], TextBank]:
             f"A saved detector is a folder with {DESCRIPTION} and {TENSORS}; {folder} is none. Save one with "
             "`Detector.save` or `neglab detect save=FOLDER`."
         )
-    damaged = f"The detector in {folder} is damaged ({{}}). Save it again, or fetch both files again."
     try:
-        document = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        file_format, content = document["format"], document["content"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(damaged.format(f"{DESCRIPTION} cannot be read")) from error
-    if file_format != FORMAT:
+        content, bank = _opened(folder)
+    except (DamagedError, OSError) as error:
+        raise UserError(
+            f"The detector in {folder} is damaged ({error}). Save it again, or fetch both files again."
+        ) from error
+    if content.neglab != __version__:
+        logger.warning("%s was saved by neglab %s; this is %s", folder, content.neglab, __version__)
+    return content.settings, bank
+
+
+def _opened(folder: Path) -> tuple[Content, TextBank]:
+    """Both files, held against each other."""
+    document = read_json(folder / DESCRIPTION, Document)
+    if document.format != FORMAT:
         raise UserError(
             f"This neglab, {__version__}, reads detectors of format {FORMAT}; that in {folder} has format "
-            f"{file_format}. Create it again, or use the neglab that saved it."
+            f"{document.format}. Create it again, or use the neglab that saved it."
         )
-    if digest(content) != document.get("sha256"):
-        raise UserError(damaged.format(f"{DESCRIPTION} does not match its checksum"))
-    tensor_file = (folder / TENSORS).read_bytes()
-    if hashlib.sha256(tensor_file).hexdigest() != content["tensors_sha256"]:
-        raise UserError(damaged.format(f"{TENSORS} does not match its checksum"))
-    if content["neglab"] != __version__:
-        logger.warning("%s was saved by neglab %s; this is %s", folder, content["neglab"], __version__)
+    content = document.opened(Content, FORMAT)
+    return content, _bank(content, _tensors(read_bytes(folder / TENSORS), content.tensors_sha256))
+
+
+def _tensors(tensor_file: bytes, checksum: str) -> dict[str, Tensor]:
+    if hashlib.sha256(tensor_file).hexdigest() != checksum:
+        raise DamagedError(f"{TENSORS} does not match its checksum")
     try:
-        return content["settings"], _bank(content, load(tensor_file))
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise UserError(damaged.format(f"{type(error).__name__}: {error}")) from error
+        return load(tensor_file)
+    except SafetensorError as error:
+        raise DamagedError(str(error)) from error
 
 
-def _words(labels: LabelSet) -> dict[str, Any]:
-    return {"names": labels.names, "parts_of_speech": labels.parts_of_speech, "synsets": labels.synsets}
+def _bank(content: Content, tensors: dict[str, Tensor]) -> TextBank:
+    width = tensors["id_labels"].shape[-1] if "id_labels" in tensors else 0
 
+    def rows(name: str, count: int) -> Tensor:
+        found = tensors.get(name, torch.empty(0))
+        if found.shape != (count, width) or found.dtype != torch.float32 or not found.isfinite().all():
+            raise DamagedError(f"{name} must be {count} finite rows of float32; got {found.dtype} {list(found.shape)}")
+        return found
 
-def _bank(content: dict[str, Any], tensors: dict[str, Any]) -> TextBank:
     labels, negatives = (
-        LabelSet(embeddings=tensors[name], **{key: tuple(values) for key, values in content[name].items()})
-        for name in ("id_labels", "negatives")
+        LabelSet(words.names, words.parts_of_speech, rows(name, len(words)), words.synsets)
+        for name, words in (("id_labels", content.id_labels), ("negatives", content.negatives))
     )
-    id_images = None
-    if "id_images" in tensors:
-        id_images = LabelledEmbeddings(tensors["id_images"], tensors["id_image_labels"])
-    return TextBank(labels, negatives, content["logit_scale"], id_images)
+    if not len(labels) or not width:
+        raise DamagedError("it has no classes")
+    if "id_images" not in tensors:
+        return TextBank(labels, negatives, content.logit_scale)
+    classes = tensors.get("id_image_labels", torch.empty(0))
+    if classes.dtype != torch.int64 or classes.ndim != 1 or not ((classes >= 0) & (classes < len(labels))).all():
+        raise DamagedError("the ID images' labels must be those of the classes")
+    return TextBank(
+        labels, negatives, content.logit_scale, LabelledEmbeddings(rows("id_images", len(classes)), classes)
+    )

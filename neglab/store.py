@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST, TENSORS = "manifest.json", "embeddings.safetensors"
 FORMAT = 1
+REMARK = 10.0  # seconds of waiting for another run after which a person is told
+LONGEST = 48 * 3600.0  # seconds of waiting for another run: its pass may be a long one
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Entry:
             width: D, as asked for.
         """
         try:
-            manifest = read_json(self.folder / MANIFEST, Document).opened(Manifest)
+            manifest = read_json(self.folder / MANIFEST, Document).opened(Manifest, FORMAT)
             embeddings = read_tensors(self.folder / TENSORS, manifest.tensors_sha256).get("embeddings", NOTHING)
             manifest.check(embeddings, (num_rows, width))
         except FileNotFoundError:
@@ -137,19 +139,31 @@ class Store:
 
     def entry(self, identity: Mapping[str, Any], **description: Any) -> Entry:
         """The entry of this identity: everything that decides the content, as a JSON-like value."""
-        key = digest(identity)
-        return Entry(self.root / "embeddings" / key[:2] / key, description)
+        return Entry(self._folder_of(digest(identity)), description)
+
+    def at(self, key: str) -> Entry:
+        """The entry of a key."""
+        return Entry(self._folder_of(key), {})
+
+    def _folder_of(self, key: str) -> Path:
+        return self.root / "embeddings" / key[:2] / key
 
     @contextmanager
     def locked(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Hold these entries, so that two processes that want the same one do the work once.
 
-        Locks are taken in a fixed order: two runs that share several entries cannot wait for each other.
+        Locks are taken in a fixed order: two runs that share several entries cannot wait for each other. The system
+        frees those of a run that died.
+
+        Raises:
+            UserError: another run holds one for very long.
         """
         locks = self._folder("locks")
         with ExitStack() as held:
             for folder in sorted({entry.folder for entry in entries}):
-                held.enter_context(FileLock(locks / f"{folder.name}.lock"))
+                lock = FileLock(locks / f"{folder.name}.lock")
+                _take(lock)
+                held.callback(lock.release)
             yield
 
     def file_digests(self, paths: Iterable[Path]) -> dict[Path, str]:
@@ -181,6 +195,21 @@ class Store:
                 "Set paths.store or NEGLAB_STORE to another place."
             ) from error
         return self.root / name
+
+
+def _take(lock: BaseFileLock) -> None:
+    try:
+        lock.acquire(timeout=REMARK)
+        return
+    except Timeout:
+        logger.warning("Another run makes embeddings that this one wants too; waiting until it is done")
+    try:
+        lock.acquire(timeout=LONGEST, poll_interval=0.5)
+    except Timeout as error:
+        raise UserError(
+            f"Another run has held {lock.lock_file} for {LONGEST / 3600:.0f} hours. If it hangs, end it and run the "
+            "same command again; or set paths.store (NEGLAB_STORE) to another place."
+        ) from error
 
 
 def _place(path: Path) -> str:

@@ -1,21 +1,24 @@
 """The Python face, on a tiny model."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import fakes
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 import neglab
 from neglab.compose import construct
 from neglab.config_files import long_form
 from neglab.detector import Detector
-from neglab.saved_detector import DESCRIPTION, TENSORS
+from neglab.files import Document
+from neglab.saved_detector import DESCRIPTION, FORMAT, TENSORS, read_detector
 from neglab.types import UserError
 
 NAMES = ["cat", "dog", "tree frog"]
@@ -169,8 +172,8 @@ def flip_last_byte(folder):
 
 DAMAGES = [
     (lambda folder: change(folder, lambda text: text.replace("tree frog", "tree fog")), "does not match its checksum"),
-    (lambda folder: change(folder, lambda text: text[:-30]), "cannot be read"),
-    (lambda folder: change(folder, lambda text: "[]"), "cannot be read"),
+    (lambda folder: change(folder, lambda text: text[:-30]), "is damaged .*truncated"),
+    (lambda folder: change(folder, lambda text: "[]"), "is damaged .*Expected `object`"),
     (lambda folder: change(folder, other_format), "reads detectors of format 1; .* has format 99"),
     (flip_last_byte, f"{TENSORS} does not match its checksum"),
     (lambda folder: (folder / TENSORS).unlink(), "A saved detector is a folder with"),
@@ -183,6 +186,64 @@ def test_a_damaged_detector_is_refused(detector, tmp_path, damage, message):
     damage(tmp_path)
     with pytest.raises(UserError, match=message):
         Detector.load(tmp_path)
+
+
+def replaced(content, path, value):
+    """A copy with another value at a place such as "settings.recipe.groups"; without it for `...`."""
+    first, _, rest = path.partition(".")
+    if rest:
+        return {**content, first: replaced(content[first], rest, value)}
+    return {key: old for key, old in content.items() if key != first} | ({} if value is ... else {first: value})
+
+
+def test_fields_of_another_shape_are_refused(detector, tmp_path):
+    """Whatever the checksum says: the file may come from anyone."""
+    detector.save(tmp_path)
+    content = json.loads((tmp_path / DESCRIPTION).read_text())["content"]
+    own = [("neglab", "text"), ("settings.recipe.backbone", "text"), ("settings.calibration", None)]
+    own += [("logit_scale", -3), ("logit_scale", 1e300)]
+    paths = ["neglab", "logit_scale", "id_labels", "id_labels.names", "id_labels.parts_of_speech", "negatives.synsets"]
+    paths += ["tensors_sha256", "settings", "settings.calibration", "settings.recipe", "settings.recipe.groups"]
+    paths += ["settings.recipe.image_batch_size", "settings.recipe.backbone"]
+    values = [..., None, [], {}, "text", -3, 1e300, [[]], {"a": 1}, True]
+    for path, value in product(paths, values):
+        changed = replaced(content, path, value)
+        (tmp_path / DESCRIPTION).write_bytes(Document.of(changed, FORMAT).as_json())
+        if (path, value) in own:
+            read_detector(tmp_path)  # of the right shape
+        else:
+            with pytest.raises(UserError, match="is damaged"):
+                read_detector(tmp_path)
+
+
+STRANGE_TENSORS = [
+    {"id_labels": torch.ones(3, 15)},
+    {"id_labels": torch.full((3, 16), torch.nan)},
+    {"negatives": torch.ones(1, 16)},
+    {"negatives": torch.ones(20, 16).double()},
+    {"id_images": torch.ones(2, 16)},
+    {"id_images": torch.ones(2, 16), "id_image_labels": torch.tensor([0, 3])},
+    {"id_images": torch.ones(2, 16), "id_image_labels": torch.tensor([0.0, 1.0])},
+]
+
+
+def test_tensors_of_another_shape_are_refused(detector, tmp_path):
+    detector.save(tmp_path)
+    whole = load_file(tmp_path / TENSORS)
+    content = json.loads((tmp_path / DESCRIPTION).read_text())["content"]
+    for changes in STRANGE_TENSORS:
+        tensor_file = save(whole | changes)
+        (tmp_path / TENSORS).write_bytes(tensor_file)
+        content["tensors_sha256"] = hashlib.sha256(tensor_file).hexdigest()
+        (tmp_path / DESCRIPTION).write_bytes(Document.of(content, FORMAT).as_json())
+        with pytest.raises(UserError, match="is damaged"):
+            read_detector(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_threshold_is_finite(detector, value):
+    with pytest.raises(UserError, match="must be a finite number"):
+        detector.threshold = value
 
 
 def test_other_weights_are_refused(make, tiny_model, tmp_path):

@@ -270,6 +270,16 @@ def test_two_holders_of_one_entry_take_turns(tmp_path):
     assert order == ["first", "second"]
 
 
+def test_who_waits_says_so_and_not_for_ever(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(store_module, "REMARK", 0.1)
+    monkeypatch.setattr(store_module, "LONGEST", 0.2)
+    store = Store(tmp_path)
+    entry = store.entry({})
+    with store.locked([entry]), pytest.raises(UserError, match="Another run has held"), store.locked([entry]):
+        pass
+    assert "waiting until it is done" in caplog.text
+
+
 def test_a_store_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file")

@@ -157,9 +157,7 @@ def read_checkpoint(folder: str | Path) -> PromptCheckpoint:
 
 def _checkpoint(document: Document, content: bytes) -> PromptCheckpoint:
     """Both files, held against each other."""
-    if document.format != FORMAT:
-        raise DamagedError(f"it has format {document.format}, not {FORMAT}")
-    found = document.opened(PromptFile)
+    found = document.opened(PromptFile, FORMAT)
     checksum = hashlib.sha256(content).hexdigest()
     if found.tensors_sha256 != checksum:
         raise DamagedError(f"{TENSORS} does not match its checksum")

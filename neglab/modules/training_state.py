@@ -85,7 +85,7 @@ class TrainingState:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise DamagedError(str(error)) from error
-        notes = decode(written, Document).opened(StateNotes)
+        notes = decode(written, Document).opened(StateNotes, FORMAT)
         if tensors_digest(tensors) != notes.tensors:
             raise DamagedError("it does not match its checksum")
         state = cls(notes.num_epochs, curves=notes.curves)
