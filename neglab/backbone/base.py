@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
+from neglab.fingerprint import fingerprint
 from neglab.types import UserError
 
 ImageTransform = Callable[[Image.Image], Tensor]
@@ -29,6 +30,7 @@ TRANSFORMS: dict[str, tuple[float, InterpolationMode] | None] = {
     "resize_256": (256 / 224, InterpolationMode.BICUBIC),
 }
 CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere")
+PROBE_PICTURES = (Image.linear_gradient("L"), Image.radial_gradient("L"))
 # Raised when the same weights would give other embeddings than before: old entries of the store no longer match.
 CODE_VERSION = 1
 RANDOM_WEIGHTS_SEED = 0
@@ -59,7 +61,7 @@ class Backbone(nn.Module, ABC):
         embedding_dim: D.
         logit_scale: 1 / temperature, 100 for CLIP.
         context_length: most tokens of a text, its begin and end tokens included.
-        fingerprint: digest of weights, tokenizer, image transform and precision: part of every key in the store.
+        fingerprint: see `neglab.fingerprint`; part of every key in the store.
         network: the library's model.
         tokenizer: the library's.
         padding_id: the token that fills a text up to the context length.
@@ -210,15 +212,16 @@ class Backbone(nn.Module, ABC):
         Args:
             own: the model's image transform.
             pixels: its last part, from a picture of the right size on: scaling, mean and standard deviation.
-            identity: of the tokenizer, for the fingerprint.
+            identity: of the tokenizer and of the library's config, for the fingerprint.
         """
         self.network.float().requires_grad_(False).eval()
         self._transform = _chosen_transform(self.transform, own, pixels)
         transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
         arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
-        self.fingerprint = _fingerprint(self.network, [*identity, transform, arithmetic, CODE_VERSION])
-        # The check runs in float32, before the cast: there the roads differ by rounding alone.
         ids, end = self._full_ids(CHECK_TEXTS)
+        setting = [*identity, self.context_length, transform, arithmetic, CODE_VERSION]
+        self.fingerprint = fingerprint(self.network, setting, lambda: self._on_probe(ids, end))
+        # The check runs in float32, before the cast: there the roads differ by rounding alone.
         expected = self._library_road(ids, end)
         self.embedding_dim = int(expected.shape[-1])
         self.can_encode_tokens = self._is_exact(lambda tokens: self._shortened_road(tokens, end), ids, end, expected)
@@ -228,6 +231,11 @@ class Backbone(nn.Module, ABC):
         )
         self.dtype = PRECISIONS[self.precision]
         self.network.to(self.dtype)
+
+    def _on_probe(self, ids: Tensor, end: Tensor) -> list[Tensor]:
+        """What the library's calls make of fixed texts and pictures, in the network's own precision."""
+        pixels = torch.stack([self._transform(picture.convert("RGB")) for picture in PROBE_PICTURES])
+        return [self._library_road(ids, end), self._encode_images(pixels.to(next(self.parameters()).dtype))]
 
     def _is_exact(self, road: Callable[[Tensor], Tensor], ids: Tensor, end: Tensor, expected: Tensor) -> bool:
         length = int(end.max()) + 1
@@ -289,12 +297,3 @@ def _chosen_transform(name: str, own: ImageTransform, pixels: ImageTransform) ->
     enlargement, interpolation = recipe
     size = own(Image.new("RGB", (64, 64))).shape[-1]
     return Compose([Resize(round(size * enlargement), interpolation), CenterCrop(size), pixels])
-
-
-def _fingerprint(network: nn.Module, setting: Sequence[Any]) -> str:
-    content = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        content.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-    content.update(json.dumps(setting).encode())
-    return content.hexdigest()

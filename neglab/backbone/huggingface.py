@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
 from neglab.types import UserError
 
+NO_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 RETRIEVAL_HEAD = ("vision_model", "vision_proj", "text_encoder", "text_proj")  # the parts of BLIP's
 
 
@@ -78,7 +79,7 @@ class HuggingFaceBackbone(Backbone):
         own = ProcessedImage(processor)
         self._check_space(model, own)
         words = vocabulary_digest(self.tokenizer)
-        identity = [type(self.network).__name__, type(self.tokenizer).__name__, words]
+        identity = [type(self.network).__name__, type(self.tokenizer).__name__, words, _own_config(self.network.config)]
         self._settle(own, own.without_resizing(), identity)
 
     @property
@@ -220,6 +221,11 @@ def _own_logit_scale(network: Any, model: str) -> float:
         f"A score needs a temperature; backbone.model={model} keeps none. Set backbone.logit_scale, its inverse: "
         "100 is CLIP's."
     )
+
+
+def _own_config(config: Any) -> dict[str, Any]:
+    """What a model's configuration sets, without where it came from and how its weights were stored."""
+    return {key: value for key, value in config.to_diff_dict().items() if key not in NO_ARCHITECTURE}
 
 
 def _num_positions(network: Any) -> int:

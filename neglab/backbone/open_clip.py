@@ -1,5 +1,7 @@
 """Backbones of the open_clip library: OpenAI's and LAION's CLIP, and any folder in open_clip's own format."""
 
+import hashlib
+import json
 import logging
 import math
 import warnings
@@ -112,7 +114,7 @@ class OpenCLIPBackbone(Backbone):
         self.padding_id = getattr(inner, "pad_token_id", 0)
         self.context_length = int(self.network.context_length)
         self.logit_scale = round(float(self.network.logit_scale.detach().exp()), 4)
-        words = vocabulary_digest(inner) if inner is not None else len(self.tokenizer.encoder)
+        words = vocabulary_digest(inner) if inner is not None else _rules(self.tokenizer)
         pixels = Compose(cast(Compose, own).transforms[-3:])  # to RGB, to a tensor, mean and standard deviation
         self._settle(own, pixels, [type(self.tokenizer if inner is None else inner).__name__, words])
 
@@ -236,6 +238,13 @@ def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform
     if is_random:
         logger.warning("The weights of %s are random: every number of this run is meaningless", model)
     return network, cast(ImageTransform, transform), tokenizer
+
+
+def _rules(tokenizer: open_clip.SimpleTokenizer) -> list[Any]:
+    """Words, merges and cleaning of CLIP's own tokenizer."""
+    words = hashlib.sha256(json.dumps([tokenizer.encoder, list(tokenizer.bpe_ranks)]).encode()).hexdigest()
+    functions = [getattr(one, "__name__", None) for one in (tokenizer.clean_fn, tokenizer.reduction_fn)]
+    return [words, tokenizer.pat.pattern, *functions]
 
 
 def _other_activation(model: str) -> str:

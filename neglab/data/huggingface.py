@@ -1,5 +1,6 @@
 """Images of a dataset in the Hugging Face format, from its hub or from disk."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from PIL import Image
 
 from neglab.data.base import About, ImageDataset, ImageList, ImageSource
 from neglab.data.names import as_words, given_names, numbered, spoken
+from neglab.files import read_bytes
 from neglab.types import UserError, Words
 
 
@@ -21,23 +23,28 @@ class RowImage(ImageSource):
 
     Attributes:
         rows: the dataset with that one column, its pictures not decoded; the images of a set share it.
-        made_from: the library's own digest of what the rows were made from, and the column.
         row: which row.
         name: of dataset and split.
     """
 
     rows: Any
-    made_from: str
     row: int
     name: str
 
     @property
     def key(self) -> str:
-        return f"{self.made_from}:{self.row}"
+        # Of the content: the library's own digest of a set stays the same where it is exported anew.
+        try:
+            return hashlib.sha256(self._content()).hexdigest()
+        except OSError:
+            return "unreadable"
 
     def open(self) -> Image.Image:
+        return Image.open(io.BytesIO(self._content()))
+
+    def _content(self) -> bytes:
         (picture,) = self.rows[self.row].values()
-        return Image.open(picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"]))
+        return read_bytes(picture["path"]) if picture["bytes"] is None else picture["bytes"]
 
     def __str__(self) -> str:
         return f"{self.name}/{self.row}"
@@ -89,8 +96,8 @@ class HuggingFaceDataset(ImageDataset):
             rows = self._rows.select_columns([column]).cast_column(column, library.Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's errors are of these kinds
             raise UserError(f"image_column must hold pictures; got {column} of {self.place}: {error}") from error
-        made_from, name = f"{self._rows._fingerprint}:{column}", f"{self.name}/{self.split}"
-        sources = tuple(RowImage(rows, made_from, row, name) for row in range(len(rows)))
+        name = f"{self.name}/{self.split}"
+        sources = tuple(RowImage(rows, row, name) for row in range(len(rows)))
         return self.counted(ImageList(sources, self._labels[0] if self.labelled else (-1,) * len(sources)))
 
     @cached_property

@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -123,6 +124,24 @@ def test_long_texts(folders, family, caplog):
     cut = load(folders(family), long_texts="truncate").encode_text([longest + "a"])
     assert torch.allclose(cut, backbone.encode_text([longest]), atol=1e-6)
     assert f"1 texts were cut at {positions} tokens" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text_config": {"hidden_act": "gelu"}},
+        {"vision_config": {"num_attention_heads": 4}},
+        {"text_config": {"layer_norm_eps": 1e-3}},
+    ],
+)
+def test_the_fingerprint_is_of_the_config(folders, tmp_path, change):
+    shutil.copytree(folders("clip"), tmp_path / "model")
+    path = tmp_path / "model/config.json"
+    config = json.loads(path.read_text())
+    for part, values in change.items():
+        config[part] |= values
+    path.write_text(json.dumps(config))
+    assert load(tmp_path / "model").fingerprint != load(folders("clip")).fingerprint
 
 
 def test_the_fingerprint_is_of_everything_that_moves_an_embedding(folders, tmp_path):

@@ -2,6 +2,7 @@ import json
 import logging
 import pickle
 import random
+import shutil
 import warnings
 
 import fakes
@@ -12,7 +13,7 @@ from backbone import tiny_transformers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
@@ -220,6 +221,41 @@ def test_a_shared_beginning_goes_through_once_for_many_endings(tmp_path, monkeyp
     assert torch.allclose(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
     if count == 70:
         assert positions[0] < positions[1] / 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quick_gelu": True},
+        {"vision_cfg": {"head_width": 8}},
+        {"text_cfg": {"heads": 4}},
+        {"text_cfg": {"norm_kwargs": {"eps": 1e-6}}},
+    ],
+)
+def test_the_fingerprint_is_of_the_architecture(tiny_model, backbone, tmp_path, change):
+    """The same weights under another config."""
+    shutil.copytree(tiny_model.removeprefix("local-dir:"), tmp_path / "model")
+    path = tmp_path / "model/open_clip_config.json"
+    settings = json.loads(path.read_text())
+    for key, value in change.items():
+        old = settings["model_cfg"].get(key, {})
+        settings["model_cfg"][key] = {**old, **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(settings))
+    assert load(f"local-dir:{tmp_path}/model").fingerprint != backbone.fingerprint
+
+
+def test_the_fingerprint_is_of_what_the_towers_do(tiny_model, backbone, monkeypatch):
+    """Also where neither weights nor config tell: here the image tower is read at another place."""
+    encode = OpenCLIPBackbone._encode_images
+    monkeypatch.setattr(OpenCLIPBackbone, "_encode_images", lambda self, images: encode(self, images.flip(-1)))
+    assert load(tiny_model).fingerprint != backbone.fingerprint
+
+
+def test_the_fingerprint_leaves_the_network_as_it_was(tiny_model):
+    weights = load_file(f"{tiny_model.removeprefix('local-dir:')}/open_clip_model.safetensors")
+    network = load(tiny_model).network
+    assert all(torch.equal(network.state_dict()[name], weight) for name, weight in weights.items())
+    assert not any(parameter.is_inference() for parameter in network.parameters())
 
 
 def test_the_fingerprint_is_of_weights_and_settings(tiny_model, backbone, tmp_path):

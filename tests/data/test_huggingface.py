@@ -55,6 +55,19 @@ def test_pictures_are_those_of_the_files(folder, pictures):
             assert np.array_equal(np.asarray(read), np.asarray(written))
 
 
+def test_a_row_of_another_content_has_another_key(library, pictures, tmp_path):
+    """Also where the same place holds a new export, whatever the library calls it."""
+
+    def keys(paths):
+        column = {"image": [{"bytes": path.read_bytes(), "path": None} for path in paths]}
+        made = library.Dataset.from_dict(column, features=library.Features({"image": library.Image()}))
+        made.save_to_disk(str(tmp_path / "set"))
+        return [source.key for source in dataset(tmp_path / "set", labelled=False).images().sources]
+
+    assert keys(pictures) == keys(pictures[::-1])[::-1]
+    assert len(set(keys(pictures))) == 3
+
+
 def test_a_row_has_one_key_in_every_run(folder):
     keys = [[(source.origin, source.key) for source in dataset(folder).images().sources] for _ in range(2)]
     assert keys[0] == keys[1]
