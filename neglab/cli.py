@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, NoReturn
 
 from neglab.config_files import commands, configs_folder, long_form
 from neglab.errors import UserError
 from neglab.help import page, version
-from neglab.modules.cluster import several_processes, together
+from neglab.modules.cluster import together
+from neglab.modules.processes import several_processes
 
 DEFAULT_COMMAND = "evaluate"
 MULTIRUN_FLAGS = ("-m", "--multirun")
@@ -24,6 +26,8 @@ NO_SWEEP = (
 )
 # Where the plugin behind a hydra/launcher comes from.
 EXTRAS = {"hydra_plugins.hydra_joblib_launcher": "joblib", "hydra_plugins.hydra_submitit_launcher": "slurm"}
+# Of a file or folder that a person has named.
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 COMPLETION_FLAGS = ("-sc", "--shell-completion")
 
 
@@ -54,7 +58,26 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def main() -> None:
     """The console script. Of the processes that torchrun or srun started together the first runs it."""
-    together(run_command_line)
+    try:
+        together(run_command_line, help_command_line)
+    except UserError as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        stop("Stopped.", 130)
+
+
+def help_command_line(task: bytes) -> None:
+    """Help the first process with a task of the command that was typed."""
+    _helper_of_command_line()(task)
+
+
+@cache
+def _helper_of_command_line() -> Callable[[bytes], None]:
+    from neglab.compose import compose
+    from neglab.helper import Helper
+
+    command, rest = rewrite(sys.argv[1:])
+    return Helper(compose([word for word in rest if not word.startswith("-")], command))
 
 
 def run_command_line() -> None:
@@ -151,6 +174,8 @@ class Task:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        from neglab.helper import Helper
+
         logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
         hydra = HydraConfig.get()
         if self.launched and hydra.mode == RunMode.MULTIRUN:  # an experiment may be a sweep by itself
@@ -159,7 +184,7 @@ class Task:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of_job(hydra.job.num)
             multiprocessing.set_start_method(None, force=True)  # joblib's own cannot start a loader's workers
         try:
-            return self.run(config) if self.launched else together(lambda: self.run(config))
+            return self.run(config) if self.launched else together(lambda: self.run(config), Helper(config))
         except Exception as error:
             # A launcher of jobs sends it to the process that launched them, without its causes.
             if message := users_mistake(error):
@@ -209,7 +234,7 @@ def _config_or_disk(error: BaseException) -> str | None:
         return f"The config cannot be resolved: {error}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full: {error}. Free some space and run the same command again."
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+    if isinstance(error, OSError) and error.errno in UNUSABLE:
         return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."
     return None
 

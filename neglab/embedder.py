@@ -23,6 +23,7 @@ from neglab.modules.embedding import (
     TextJob,
     check_finite,
 )
+from neglab.modules.encoding_task import described
 from neglab.modules.prediction import Devices
 from neglab.parts import Rows, RowsOf, StoredRows, merge_parts, read_parts
 from neglab.prompt.templates import SLOT, PromptTemplates
@@ -251,7 +252,8 @@ class Embedder:
         if len(batches):
             folders = PartFolders({job.name: entry.parts for entry, job in work})
             self.num_encoded += sum(len(job) for _, job in work) - resumed
-            self.devices.predict(self._module, batches, folders, self.loading.num_workers)
+            task = described(self.backbone, self.loading.num_workers, [job for _, job in work], finished)
+            self.devices.predict(self._module, batches, folders, self.loading.num_workers, task)
         return [merge_parts(self._parts(entry, job), len(job))["embeddings"] for entry, job in work]
 
     def _missing(self, requests: Sequence[Request]) -> list[Request]:
@@ -259,13 +261,12 @@ class Embedder:
         return [one for one in {one.entry.folder: one for one in requests}.values() if self._read(one) is None]
 
     def _stored(self, request: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest]:
-        result = self._read(request)
-        if result is None:
+        if (result := self._read(request)) is None:
             raise RuntimeError("a finished pass left no readable entry in the store")
         return result
 
-    def _read(self, request: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest] | None:
-        return request.entry.read(len(request), self.backbone.embedding_dim)
+    def _read(self, one: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest] | None:
+        return one.entry.read(len(one), self.backbone.embedding_dim)
 
     def _parts(self, entry: Entry, job: EmbeddingJob) -> list[Rows]:
         return read_parts(entry.parts, RowsOf(len(job), self.backbone.embedding_dim))

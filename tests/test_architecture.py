@@ -13,6 +13,7 @@ LEVELS = [
     {"types"},
     {"files"},
     {"parts"},
+    {"fingerprint"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
     {"context", "chat", "saved_detector"},
     {
@@ -32,7 +33,7 @@ LEVELS = [
     {"embedder"},
     {"pipeline"},
     {"compose"},
-    {"detector"},
+    {"detector", "helper"},
     {"pytorch_ood"},
     {"tasks", "help", "__init__"},
     {"cli"},
@@ -41,7 +42,7 @@ LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 ALLOWED_IMPORTS = {
     "wandb": {"logger"},
     "lightning": {"modules", "prompt_learner", "logger", "embedder", "tasks"},
-    "hydra": {"cli", "compose", "tasks"},
+    "hydra": {"cli", "compose", "helper", "tasks"},
     "omegaconf": {"cli", "compose", "tasks"},
 }
 METHOD_GROUPS = ("backbone", "corpus", "prompt", "negative_selector", "llm_filter", "score")
@@ -81,6 +82,60 @@ def test_modules_and_functions_stay_small(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+# What reads code, or runs what it reads.
+FORBIDDEN_IMPORTS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "jsonpickle"}
+FORBIDDEN_CALLS = {"eval", "exec", "__import__", "execfile", "os.system", "os.popen", "runpy.run_path"}
+FORBIDDEN_CALLS |= {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "read_pickle", "pandas.eval"}
+# Those that do so unless they are told not to.
+NEEDED_KEYWORDS = {"torch.load": ("weights_only", True)}
+FORBIDDEN_KEYWORDS = {("allow_pickle", True), ("weights_only", False), ("trust_remote_code", True), ("shell", True)}
+
+
+def forbidden(tree: ast.AST) -> list[str]:
+    """What a module does that could run what it reads."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+            found += [name for name in names if name and FORBIDDEN_IMPORTS & {*name.split(".")}]
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            keywords = {(key.arg, getattr(key.value, "value", None)) for key in node.keywords}
+            found += [name] * (name in FORBIDDEN_CALLS or name.rpartition(".")[2] == "read_pickle")
+            found += [f"{name}({key}={value})" for key, value in keywords & FORBIDDEN_KEYWORDS]
+            found += [name] * (name in NEEDED_KEYWORDS and NEEDED_KEYWORDS[name] not in keywords)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_that_is_read_is_run(path):
+    assert not forbidden(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from cloudpickle import loads",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "yaml.load(text, yaml.Loader)",
+        "eval(text)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "subprocess.run(line, shell=True)",
+        "pandas.read_pickle(path)",
+    ],
+)
+def test_what_would_run_is_seen(line):
+    assert forbidden(ast.parse(line))
+
+
+@pytest.mark.parametrize("line", ["torch.load(path, weights_only=True)", "np.load(path)", "re.compile(text)"])
+def test_what_runs_nothing_is_allowed(line):
+    assert not forbidden(ast.parse(line))
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)

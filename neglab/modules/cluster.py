@@ -1,13 +1,11 @@
-"""Processes that torchrun or srun started together, one per device: the first runs the command, the others help it.
+"""The first of the processes that torchrun or srun started runs the command, and the others help it.
 
-The first alone reads the config, looks in the store, locks, filters, writes, logs and prints. A piece of work that it
-shares, a predict pass, it leaves as a file for the others; torch's key-value store at the first process tells them of
-it. There is no process group: to all libraries the first process is one by itself. Imports torch only where there are
-several processes.
+It alone reads lists of images, looks in the store, locks, filters, scores, writes, logs and prints. A pass through the
+towers it describes in a JSON file that the others read into typed records, for which they use the backbone of their own
+config: neither the network nor a shared folder can hand them code. There is no process group: to all libraries the
+first process is one by itself.
 """
 
-import os
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,179 +13,162 @@ from itertools import count
 from pathlib import Path
 from socket import gethostname
 from traceback import format_exception
-from typing import Any, NamedTuple
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 
 from neglab.errors import UserError
+from neglab.files import read_bytes
+from neglab.modules.processes import PAUSE, Line, connect, launch
 
-# Rank, number of processes and rank on the own machine, as torchrun and srun say them. A job script that SLURM runs
-# without srun has a rank too, but is no step and has no others.
-VARIABLES = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
-PAUSE = 0.1  # seconds between two looks at the key-value store: Ctrl-C works, and there is no time limit
-FAREWELL = 20.0  # seconds that the first process, which holds the key-value store, gives the others to read its end
+FAREWELL = 20.0  # seconds that the first process, which may hold the key-value store, gives the others to read its end
 STOPPED = 130  # the exit status after Ctrl-C
 
 
-class Launch(NamedTuple):
-    """Which of the processes started together this one is.
+class Message(Struct):
+    """What the first process tells the others: a task's file to help with, or that all is done.
 
     Attributes:
-        rank: among all.
-        num_processes: of all machines.
-        local_rank: among those of this machine.
+        task: the file; None: all is done.
+        status: with which exit status.
     """
 
-    rank: int
-    num_processes: int
-    local_rank: int
+    task: str | None
+    status: Annotated[int, Meta(ge=0, le=255)] = 0
 
 
-def launch() -> Launch | None:
-    """This process's place among those that torchrun or srun started; None: it was started by itself."""
-    for names in VARIABLES:
-        if all(name in os.environ for name in names):
-            return Launch(*(int(os.environ[name]) for name in names))
-    return None
+class Outcome(Struct):
+    """What another process made of a task.
+
+    Attributes:
+        mistake: message of a user's mistake.
+        failure: traceback of any other error.
+        stopped: Ctrl-C.
+    """
+
+    mistake: str | None = None
+    failure: str | None = None
+    stopped: bool = False
 
 
-def several_processes() -> bool:
-    """Whether torchrun or srun started others beside this one."""
-    place = launch()
-    return place is not None and place.num_processes > 1
+def together(work: Callable[[], Any], help_with: Callable[[bytes], None]) -> Any:
+    """Do `work` in the first process while the others help with the tasks that it shares.
 
-
-def together(work: Callable[[], Any]) -> Any:
-    """Do `work` in the first process while the others follow it into what it shares.
+    Args:
+        work: of the first process.
+        help_with: of the others; takes a task's description as the first process gave it to `share`.
 
     Returns:
         What `work` returns; None in the others.
 
     Raises:
         SystemExit: in the others, where the first fails: they end with its exit status.
+        UserError: the others do not come.
     """
     place = launch()
     if place is None or place.num_processes == 1:
         return work()
-    store = _key_value_store(place)
+    line = connect(place)
     if place.rank == 0:
-        return _lead(work, store, place.num_processes - 1)
-    if status := _follow(store, place.rank):
+        return _lead(work, line)
+    if status := _follow(line, help_with):
         raise SystemExit(status)
     return None
 
 
-def share(work: Callable[[], None], folder: Path) -> None:
-    """Do a picklable piece of work in all processes at once; where there is one, in that.
+def share(task: bytes, own_work: Callable[[], None], folder: Path) -> None:
+    """Do a task in all processes at once.
 
     A process that fails waits for the others, so that what they finish is not lost.
 
     Args:
-        work: what each does.
+        task: its description, for the others.
+        own_work: this process's share.
         folder: a new one that all machines should see.
 
     Raises:
-        Exception: what `work` raised here, or else in the first of the others that failed.
-        UserError: a machine does not see the folder.
+        Exception: what `own_work` raised.
+        RuntimeError: another process failed.
+        UserError: a machine does not see the folder, or another process met a user's mistake or is lost.
     """
     place = launch()
-    if place is None or place.num_processes == 1:
-        work()
-        return
-    store = _key_value_store(place)
-    path = folder / "work.pickle"
-    path.write_bytes(pickle.dumps(work))
-    number = store.add("messages", 1)
-    _tell(store, f"message {number}", path)
-    failures = [_failure(work)]
-    for rank in range(1, place.num_processes):
-        failures.append(_await(store, f"outcome {number} of {rank}"))
-    if failure := next(filter(None, failures), None):
-        raise failure
+    if place is None:
+        raise RuntimeError("there is no other process")
+    line, path = connect(place), folder / "task.json"
+    path.write_bytes(task)
+    number = line.announce(Message(str(path)))
+    error = _error_of(own_work)
+    outcomes = [line.hear(f"outcome {number} of {rank}", Outcome, rank) for rank in range(1, place.num_processes)]
+    if error is not None:
+        raise error
+    for rank, outcome in enumerate(outcomes, start=1):
+        if outcome.stopped:
+            raise KeyboardInterrupt
+        if outcome.mistake is not None:
+            raise UserError(outcome.mistake)
+        if outcome.failure is not None:
+            raise RuntimeError(f"In process {rank}: {outcome.failure}")
 
 
-def _key_value_store(place: Launch) -> Any:
-    """torchrun holds it already; under srun the first process does."""
-    from torch.distributed.rendezvous import rendezvous
-
-    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    else:
-        address = _slurm_address()
-    store, *_ = next(rendezvous(f"tcp://{address}", place.rank, place.num_processes))
-    return store
-
-
-def _slurm_address() -> str:
-    """What every process of a SLURM job finds by itself, and two jobs hardly share."""
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-    # The machines may be written as `node[3-5,9]`.
-    first = SLURMEnvironment.resolve_root_node_address(os.environ["SLURM_STEP_NODELIST"])
-    return f"{first}:{20_000 + int(os.environ['SLURM_JOB_ID']) % 10_000}"
-
-
-def _lead(work: Callable[[], Any], store: Any, num_others: int) -> Any:
-    status: Any = 1
+def _lead(work: Callable[[], Any], line: Line) -> Any:
+    status = 1
     try:
         result = work()
         status = 0
     except SystemExit as stop:
-        status = stop.code
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         raise
     finally:
-        _tell(store, f"message {store.add('messages', 1)}", status)
+        line.announce(Message(None, status & 255))
         latest = time.monotonic() + FAREWELL
-        while store.add("gone", 0) < num_others and time.monotonic() < latest:
+        while line.store.add("gone", 0) < line.place.num_processes - 1 and time.monotonic() < latest:
             time.sleep(PAUSE)
+        line.close()
     return result
 
 
-def _follow(store: Any, rank: int) -> Any:
-    """Join in what the first process shares, until it ends; returns its exit status."""
-    import torch
-
+def _follow(line: Line, help_with: Callable[[bytes], None]) -> int:
+    """Help with what the first process shares, until it ends; returns its exit status."""
     try:
         for number in count(1):
-            message = _await(store, f"message {number}")
-            if not isinstance(message, Path):
+            message = line.hear(f"message {number}", Message, rank=0)
+            if (task := message.task) is None:
                 with suppress(RuntimeError):  # the first process may be gone already
-                    store.add("gone", 1)
-                return message
-            failure = _failure(lambda path=message: _load(path)())
-            if failure and not isinstance(failure, UserError | KeyboardInterrupt):
-                failure = RuntimeError(
-                    f"In process {rank}: {''.join(format_exception(failure))}"
-                )  # others may not pickle
-            _tell(store, f"outcome {number} of {rank}", failure)
-            torch.cuda.empty_cache()  # the first process may want this GPU too, for a language model
+                    line.store.add("gone", 1)
+                return message.status
+            error = _error_of(lambda task=task: help_with(_read(Path(task))))
+            line.tell(f"outcome {number} of {line.place.rank}", _outcome(error))
     except KeyboardInterrupt:
         return STOPPED
     except RuntimeError:  # the connection: the first process has died, and says why
         return 1
+    finally:
+        line.close()
+    return 0
 
 
-def _load(path: Path) -> Callable[[], None]:
-    if not path.is_file():
+def _outcome(error: BaseException | None) -> Outcome:
+    if isinstance(error, UserError):
+        return Outcome(mistake=str(error))
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return Outcome(stopped=error is not None)
+    return Outcome(failure="".join(format_exception(error)))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
         raise UserError(
             f"The store must lie where all machines see it; {gethostname()} does not see {path.parent}. "
             "Set paths.store (NEGLAB_STORE) to an absolute path on a shared file system."
-        )
-    return pickle.loads(path.read_bytes())
+        ) from error
 
 
-def _failure(work: Callable[[], None]) -> BaseException | None:
+def _error_of(work: Callable[[], None]) -> BaseException | None:
     """Do the work; returns what it raises."""
     try:
         work()
     except BaseException as error:
         return error
     return None
-
-
-def _tell(store: Any, key: str, content: Any) -> None:
-    store.set(key, pickle.dumps(content))
-
-
-def _await(store: Any, key: str) -> Any:
-    while not store.check([key]):
-        time.sleep(PAUSE)
-    return pickle.loads(store.get(key))

@@ -47,6 +47,7 @@ class EmbeddingJob(ABC):
     """A list of items to embed. The whole list fixes its batches, so that a resumed pass repeats them exactly."""
 
     name: str
+    batch_size: int
 
     @abstractmethod
     def __len__(self) -> int: ...

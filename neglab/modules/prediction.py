@@ -19,7 +19,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProg
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from neglab.modules.cluster import launch, share
+from neglab.modules.cluster import share
+from neglab.modules.processes import Launch, launch, several_processes
 from neglab.types import UserError
 
 # A part is written when it has this many bytes or this age: a killed pass loses little, a long one leaves few files.
@@ -135,7 +136,8 @@ class Devices:
         accelerator: "auto", "cpu", "gpu", ...
         devices: how many, or "auto".
         strategy: "auto" for one device; "ddp_spawn" for several of this machine: the script is not executed again, so a
-            multirun works; "ddp" for one device of each process that torchrun or srun started.
+            multirun works; "ddp" for one device of each process that torchrun or srun started, in passes through the
+            towers; the first scores alone.
         progress_bar: show it.
         shared_folder: one that the processes of all machines see; None: there is one machine.
     """
@@ -152,25 +154,33 @@ class Devices:
         batches: Dataset[Any],
         sink: PartSink,
         num_workers: int,
+        task: bytes | None = None,
     ) -> None:
         """Run `module.predict_step` on every item of `batches` (an item is a whole batch) and sink what it returns.
+
+        Args:
+            module: that predicts.
+            batches: of the whole pass.
+            sink: takes the rows.
+            num_workers: processes that load batches.
+            task: the pass as other processes of a cluster take it; None: this one works alone.
 
         Raises:
             KeyboardInterrupt: the user stopped it; finished rows are in the sink.
             UserError: the accelerator or the number of devices asked for is not there, or the processes of a cluster
                 are not, or do not see the shared folder.
         """
-        if self.strategy != "ddp":
-            self._run(module, batches, sink, num_workers)
-            return
-        if launch() is None:
+        if self.strategy == "ddp" and launch() is None:
             raise UserError(
                 "trainer=multi_node takes the processes that torchrun or srun started, one per device; this one was "
                 "started by itself. Start it as `torchrun --nproc_per_node=GPUS --no-python neglab ...`, or choose "
                 "trainer=gpus."
             )
-        with self.scratch_folder() as folder:
-            share(partial(self._run_share, torch.get_num_threads(), module, batches, sink, num_workers), folder)
+        if self.strategy == "ddp" and task is not None and several_processes():
+            with self.scratch_folder() as folder:
+                share(task, partial(self.run_share, module, batches, sink, num_workers), folder)
+        else:
+            self._run(module, batches, sink, num_workers, self._sampler(batches))
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
@@ -179,20 +189,20 @@ class Devices:
         with tempfile.TemporaryDirectory(prefix="neglab-", dir=parent) as folder:
             yield Path(folder)
 
-    def _run_share(
-        self, num_threads: int, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int
-    ) -> None:
-        """This process's share of a pass, with the first one's number of threads (see SameThreads)."""
-        torch.set_num_threads(num_threads)
-        place = launch()
-        shown = self.progress_bar and (place is None or place.rank == 0)
-        replace(self, progress_bar=shown)._run(module, batches, sink, num_workers)
+    def run_share(self, module: L.LightningModule, batches: Any, sink: PartSink, num_workers: int) -> None:
+        """This process's share of a pass: rank r of W takes the batches r, r+W, ..."""
+        place = launch() or Launch(0, 1, 0)
+        own = range(place.rank, len(batches), place.num_processes)
+        shown = self.progress_bar and place.rank == 0
+        replace(self, progress_bar=shown)._run(module, batches, sink, num_workers, own)
 
-    def _run(self, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int) -> None:
+    def _run(
+        self, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int, sampler: Any
+    ) -> None:
         loader: DataLoader[Any] = DataLoader(
             batches,
             batch_size=None,
-            sampler=self._sampler(batches),
+            sampler=sampler,
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
         )
@@ -205,10 +215,7 @@ class Devices:
             trainer.predict(module, loader, return_predictions=False)
 
     def _sampler(self, batches: Any) -> Any:
-        """Which batches this process takes: rank r of W the batches r, r+W, ...; of one device all."""
-        place = launch()
-        if self.strategy == "ddp" and place is not None:
-            return range(place.rank, len(batches), place.num_processes)
+        """Which batches each spawned process takes; of one device all."""
         return RankBatches(batches) if self.strategy == "ddp_spawn" else None
 
     def at_most(self, num_batches: int) -> "Devices":

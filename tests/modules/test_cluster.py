@@ -1,5 +1,6 @@
 """Processes started together. Run as a script, this file is one of them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +11,15 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from torch.distributed import HashStore
 from torch.utils.data import Dataset
 
 from neglab.cli import stop
-from neglab.modules.cluster import Launch, _load, launch, several_processes, together
+from neglab.modules import processes
+from neglab.modules.cluster import Outcome, _read, together
 from neglab.modules.embedding import PartFolders
 from neglab.modules.prediction import Devices
+from neglab.modules.processes import Launch, Line, launch, several_processes
 from neglab.parts import merge_parts, read_parts
 from neglab.types import UserError
 
@@ -31,7 +35,7 @@ class Batches(Dataset):
 
 
 class Rank(L.LightningModule):
-    """Each row says which process made it, and with how many threads."""
+    """Each row says which process made it."""
 
     def __init__(self, mistake_of=None):
         super().__init__()
@@ -41,32 +45,37 @@ class Rank(L.LightningModule):
         rank = launch().rank
         if rank == self.mistake_of:
             raise UserError("no such picture")
-        return "job", {"index": batch, "rank": torch.full_like(batch, rank), "threads": batch * 0 + threads()}
+        return "job", {"index": batch, "rank": torch.full_like(batch, rank)}
 
 
-def threads():
-    return torch.get_num_threads()
+def devices(folder):
+    return Devices("cpu", 1, "ddp", progress_bar=False, shared_folder=str(folder))
 
 
 def job(folder, mistake_of):
     """Two passes, and the long work of the first process between them."""
-    devices = Devices("cpu", 1, "ddp", progress_bar=False, shared_folder=str(folder))
     for number, mistake in enumerate((None, mistake_of)):
         parts = Path(folder, f"pass {number}")
+        task = json.dumps({"parts": str(parts), "mistake_of": mistake}).encode()
         try:
-            devices.predict(Rank(mistake), Batches(), PartFolders({"job": parts}), num_workers=0)
+            devices(folder).predict(Rank(mistake), Batches(), PartFolders({"job": parts}), num_workers=0, task=task)
         except UserError as error:
             stop(f"{error}", 3)
         merged = merge_parts(read_parts(parts), NUM_BATCHES)
-        found = (merged["rank"].tolist(), merged["threads"].tolist(), torch.distributed.is_initialized())
-        sys.stdout.write(f"{found}\n")
+        sys.stdout.write(f"{merged['rank'].tolist()}, {torch.distributed.is_initialized()}\n")
         time.sleep(0.3)
 
 
-def start(folder, rank, *arguments):
+def help_with(folder, task):
+    asked = json.loads(task)
+    sink = PartFolders({"job": Path(asked["parts"])})
+    devices(folder).run_share(Rank(asked["mistake_of"]), Batches(), sink, num_workers=0)
+
+
+def start(folder, rank, *arguments, **more):
     """A process as srun would start it on a cluster."""
     variables = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_STEP_NUM_TASKS": 2, "SLURM_JOB_ID": os.getpid()}
-    variables |= {"SLURM_STEP_NODELIST": "localhost", "OMP_NUM_THREADS": 2 - rank}
+    variables |= {"SLURM_STEP_NODELIST": "localhost", "OMP_NUM_THREADS": 1, **more}
     return subprocess.Popen(
         [sys.executable, __file__, str(folder), *arguments],
         env={**os.environ, **{name: str(value) for name, value in variables.items()}},
@@ -76,12 +85,45 @@ def start(folder, rank, *arguments):
     )
 
 
+def listening(port):
+    """The addresses at which something listens, as the kernel writes them."""
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    found = [cells[1].split(":") for cells in lines if cells[3] == "0A"]
+    return [address for address, number in found if int(number, 16) == port]
+
+
+def test_the_first_process_listens_at_one_address_and_does_not_wait_for_ever(tmp_path):
+    """As in an interactive step of SLURM, whose variables promise a second process."""
+    process = start(tmp_path, 0, "1", SLURM_STEP_NUM_NODES=1, NEGLAB_TEST_JOIN=6)
+    latest = time.monotonic() + 60
+    while not (found := listening(20_000 + os.getpid() % 10_000)) and time.monotonic() < latest:
+        time.sleep(0.1)
+    assert found == ["0100007F"]
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "1 have not come within 6 seconds. Start all by one `srun neglab ...`" in message
+    assert "Traceback" not in message
+
+
+def test_a_lost_process_is_named(monkeypatch):
+    monkeypatch.setattr(processes, "SILENCE", 0.3)
+    line = Line(HashStore(), Launch(0, 2, 0))
+    with pytest.raises(UserError, match="number 1 of 2 has shown none"):
+        line.hear("outcome", Outcome, rank=1)
+    line.store.set("outcome", b"[" * 100_000)
+    with pytest.raises(UserError, match="what number 1 says is no message"):
+        line.hear("outcome", Outcome, rank=1)
+    line.close()
+
+
 def test_the_first_process_leads_and_a_mistake_in_another_ends_both_with_one_message(tmp_path):
-    processes = [start(tmp_path, rank, "1") for rank in (0, 1)]
-    (first, message), (second, silence) = (process.communicate(timeout=120) for process in processes)
-    assert first == "([0, 1, 0], [2, 2, 2], False)\n" and second == ""
+    started = [start(tmp_path, rank, "1") for rank in (0, 1)]
+    (first, message), (second, silence) = (process.communicate(timeout=120) for process in started)
+    assert first == "[0, 1, 0], False\n" and second == ""
     assert message.strip() == "no such picture" and silence == ""
-    assert [process.returncode for process in processes] == [3, 3]
+    assert [process.returncode for process in started] == [3, 3]
     assert not list(tmp_path.glob("neglab-*"))
 
 
@@ -110,7 +152,7 @@ def test_the_place_among_the_processes(monkeypatch, variables, place):
 def test_one_process_that_a_launcher_started_is_on_its_own(monkeypatch, tmp_path):
     for name, value in {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}.items():
         monkeypatch.setenv(name, str(value))
-    together(partial(job, tmp_path, None))
+    together(partial(job, tmp_path, None), partial(help_with, tmp_path))
     assert len(list(tmp_path.glob("pass */*.safetensors"))) == 2
 
 
@@ -122,7 +164,7 @@ def test_without_a_launcher_the_message_says_how_to_start():
 
 def test_a_store_that_is_not_shared_is_named(tmp_path):
     with pytest.raises(UserError, match=f"does not see {tmp_path}/elsewhere"):
-        _load(tmp_path / "elsewhere" / "work.pickle")
+        _read(tmp_path / "elsewhere" / "task.json")
 
 
 def test_each_process_takes_its_own_gpu_also_where_it_sees_one_alone(monkeypatch):
@@ -186,4 +228,8 @@ def test_two_machines_give_what_one_process_gives(neglab, overrides, tmp_path):
 
 if __name__ == "__main__":
     place, *mistake_of = sys.argv[1:]
-    together(partial(job, place, *map(int, mistake_of)))
+    processes.JOIN = float(os.environ.get("NEGLAB_TEST_JOIN", processes.JOIN))
+    try:
+        together(partial(job, place, *map(int, mistake_of)), partial(help_with, place))
+    except UserError as error:
+        stop(str(error))
