@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from neglab.chat.base import Chat
-from neglab.store import digest
+from neglab.files import DamagedError, decode, digest, open_regular
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class AnswerStore:
         """The lock is held: a last line without an end is what a killed process has left."""
         if not self.path.exists() or self.path.stat().st_size <= self._offset:
             return
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             file.seek(self._offset)
             content = file.read()
         if not content.endswith(b"\n"):
@@ -180,8 +180,8 @@ def parse_answers(content: bytes) -> tuple[list[dict[str, Any]], int]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError:  # not JSON, or not UTF-8
+            row = decode(line, dict)
+        except DamagedError:
             num_damaged += 1
             continue
         if _is_answer(row):

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -107,42 +108,56 @@ class OpenAIChat(Chat):
     def _answers(
         self, conversations: Sequence[Sequence[Message]], max_tokens: int, kept: str
     ) -> Iterator[tuple[int, str]]:
-        """Answers as they come. After a failure nothing new is sent, and what is under way is still handed on."""
+        """Answers as they come. After a failure nothing new is sent, and what is under way is still handed on.
+
+        The threads are daemons: whoever presses Ctrl-C need not wait for a server that does not answer.
+        """
         if not conversations:
             return
-        failure: BaseException | None = None
-        stop = Event()
-        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool:
-            futures = {
-                pool.submit(self._request, client, messages, max_tokens, stop): i
-                for i, messages in enumerate(conversations)
-            }
-            try:
-                for future in as_completed(futures):
-                    failure = failure or future.exception()
-                    if future.exception() is None and (answer := future.result()) is not None:
-                        yield futures[future], answer
-            finally:
-                stop.set()
+        client, failure, stop = self._client(), None, Event()
+        waiting: SimpleQueue[tuple[int, Sequence[Message]]] = SimpleQueue()
+        done: SimpleQueue[tuple[int, str | BaseException] | None] = SimpleQueue()
+        for item in enumerate(conversations):
+            waiting.put(item)
+
+        def work() -> None:
+            with suppress(Empty):
+                while not stop.is_set():
+                    i, messages = waiting.get_nowait()
+                    try:
+                        done.put((i, self._request(client, messages, max_tokens)))
+                    except BaseException as error:
+                        stop.set()
+                        done.put((i, error))
+            done.put(None)
+
+        num_running = min(self.concurrency, len(conversations))
+        for _ in range(num_running):
+            Thread(target=work, daemon=True).start()
+        try:
+            while num_running:
+                if (item := done.get()) is None:
+                    num_running -= 1
+                elif isinstance(item[1], BaseException):
+                    failure = failure or item[1]
+                else:
+                    yield item[0], item[1]
+        finally:
+            stop.set()
+        client.close()
         if failure is not None:
             raise self._translated(failure, kept) from None
 
-    def _request(self, client: Any, messages: Sequence[Message], max_tokens: int, stop: Event) -> str | None:
-        """The server's answer, or None where another request has failed before this one began."""
-        if stop.is_set():
-            return None
+    def _request(self, client: Any, messages: Sequence[Message], max_tokens: int) -> str:
         settings = {} if self.temperature is None else {"temperature": self.temperature}
+        reply = client.chat.completions.create(
+            model=self.model, messages=[dict(message) for message in messages], max_tokens=max_tokens, **settings
+        )
         try:
-            reply = client.chat.completions.create(
-                model=self.model, messages=[dict(message) for message in messages], max_tokens=max_tokens, **settings
-            )
-            return reply.choices[0].message.content or ""
+            text = reply.choices[0].message.content or ""
+            return text.encode(errors="replace").decode()  # half a surrogate pair is no text that a file takes
         except (AttributeError, IndexError, TypeError) as error:
-            stop.set()
             raise ValueError("the reply holds no message") from error
-        except BaseException:
-            stop.set()
-            raise
 
     def _translated(self, failure: BaseException, kept: str) -> BaseException:
         """What to do about a failed request; anything unforeseen stays as it is."""

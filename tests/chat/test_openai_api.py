@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -307,3 +309,37 @@ def test_mistakes_about_arguments(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(UserError, match=r"pip install 'neglab\[llm\]'"):
         dict(chat("http://one/v1").ask(["one"]))
+
+
+def test_half_a_character_in_an_answer_becomes_a_question_mark(serve):
+    choice = b'{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "No \\ud800"}}'
+    reply = b'{"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [' + choice + b"]}"
+    server = serve(lambda question, attempt: reply)
+    assert list(chat(server.url).ask(["q"])) == [(0, "No ?")]
+
+
+PRESSED = """
+import os, signal, sys, threading
+from neglab.chat.openai_api import OpenAIChat
+chat = OpenAIChat(sys.argv[1], "tiny", 2, 0, 60, 0, 8, "MY_KEY", "")
+answers = chat.ask(["a", "b", "c"])
+try:
+    next(answers)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    next(answers)
+except KeyboardInterrupt:
+    sys.stdout.write("pressed")
+"""
+
+
+def test_ctrl_c_ends_at_once_where_a_server_does_not_answer(serve):
+    answered = []
+
+    def script(question, attempt):
+        answered.append(time.monotonic())
+        return "No" if len(answered) == 1 else 25.0
+
+    server = serve(script)
+    finished = subprocess.run([sys.executable, "-c", PRESSED, server.url], capture_output=True, text=True, timeout=300)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "pressed", "")
+    assert time.monotonic() - answered[0] < 15
