@@ -1,7 +1,9 @@
 """Images as a Python program holds them: PIL images, paths, arrays and tensors."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from neglab.backbone.base import ImageTransform
-from neglab.data.base import ImageFile, UnreadableImageError, read_image
+from neglab.data.base import UNREADABLE, ImageFile, UnreadableImageError, read_image
 from neglab.data.image_folder import images_below
 from neglab.data.pictures import as_rgb
 from neglab.types import UserError
@@ -23,15 +25,15 @@ TAKEN = (
 )
 
 
-def as_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+def as_list(images: object) -> list[Any]:
     """The images one by one; a single one is a list of one, a folder all images below it.
 
     Raises:
-        UserError: a folder without images.
+        UserError: a folder without images, or what is no image.
     """
     if isinstance(images, (str, Path)):
         path = Path(images).expanduser()
-        if not path.is_dir():
+        if not os.path.isdir(path):  # a path that is too long is no error there
             return [path]
         if not (found := images_below(path)):
             raise UserError(f"There must be at least one image in a folder; got none below {path}.")
@@ -42,10 +44,12 @@ def as_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
         return [images] if images.ndim < 4 else list(images)
     if isinstance(images, Tensor):
         return [images] if images.ndim < 4 else list(images)
+    if not isinstance(images, Iterable):
+        raise UserError(f"Images may be {TAKEN}, or lists of them; got {type(images).__name__}.")
     return [one for image in images for one in (as_list(image) if isinstance(image, (str, Path)) else [image])]
 
 
-def transformed(images: Iterable[ImageInput], transform: ImageTransform) -> Iterator[Float[Tensor, "3 H W"]]:
+def transformed(images: Iterable[object], transform: ImageTransform) -> Iterator[Float[Tensor, "3 H W"]]:
     """Each image as the backbone takes it.
 
     Args:
@@ -70,7 +74,13 @@ def transformed(images: Iterable[ImageInput], transform: ImageTransform) -> Iter
             except UnreadableImageError as error:
                 raise UserError(f"Images must be readable; {image} is not: {error}") from error
         else:
-            yield transform(_picture(image, position))
+            try:
+                picture = _picture(image, position)
+                if 0 in picture.size:
+                    raise ValueError("it has no pixels")
+                yield transform(picture)
+            except UNREADABLE as error:
+                raise UserError(f"Images must be readable; that in place {position} is not: {error}") from error
 
 
 def _picture(image: object, position: int) -> Image.Image:

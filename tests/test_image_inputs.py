@@ -60,3 +60,20 @@ def test_what_is_no_image(images, message):
 def test_a_folder_without_images(tmp_path):
     with pytest.raises(UserError, match="at least one image in a folder"):
         as_list(tmp_path)
+
+
+@pytest.mark.parametrize("images", [None, 3, 2.5, [None], [3], torch.tensor(3), np.zeros((0, 0), dtype=np.uint8)])
+def test_what_is_no_image_is_said(images):
+    with pytest.raises(UserError, match="Images m"):
+        list(transformed(as_list(images), transform))
+
+
+def test_an_image_without_a_range_is_said():
+    with pytest.raises(UserError, match="that in place 1 is not: floating-point pixels have no known range"):
+        list(transformed([Image.new("RGB", (8, 8)), Image.new("F", (8, 8))], transform))
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b.png"])
+def test_a_path_that_cannot_be_is_said(path):
+    with pytest.raises(UserError, match="Images must be readable"):
+        list(transformed(as_list(path), transform))

@@ -1,15 +1,19 @@
 """The contract of a corpus: the words among which negative labels are looked for; and what the corpora share."""
 
-import gzip
 import logging
+import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from gzip import GzipFile
 from hashlib import blake2b
 from heapq import heappush, heapreplace
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar, cast
 
+from neglab.files import open_regular
 from neglab.types import PartOfSpeech, UserError, Words
 
 Word = tuple[str, PartOfSpeech, str | None]
@@ -72,14 +76,14 @@ def sample(words: Iterable[Word], num_words: int | None, seed: int) -> Words:
     return first_occurrences(drawn.values())
 
 
-def check_num_words(num_words: int | None) -> None:
+def check_num_words(num_words: object) -> None:
     """A sample holds at least one word.
 
     Raises:
         UserError: it would not.
     """
-    if num_words is not None and num_words < 1:
-        raise UserError(f"corpus.num_words must be at least 1, or null for all words; got {num_words}.")
+    if num_words is not None and (not isinstance(num_words, int) or num_words < 1):
+        raise UserError(f"corpus.num_words must be at least 1, or null for all words; got {num_words!r}.")
 
 
 def counted(items: Iterable[Item], expected: int | None, source: object) -> Iterator[Item]:
@@ -106,14 +110,45 @@ def lines_of(path: Path, what: str) -> Iterator[str]:
     Raises:
         UserError: no such file, or one that is not UTF-8 or cannot be read whole.
     """
-    if not path.is_file():
+    with _text(path, what) as lines:
+        for line in lines:
+            yield line.rstrip("\r\n")
+
+
+def entries_of(path: Path, what: str) -> Iterator[str]:
+    """The lines without spaces around them, empty ones left out, as `lines_of` reads them.
+
+    Nothing of Python's own runs per line: a file may hold millions of empty ones.
+    """
+    with _text(path, what) as lines:
+        yield from filter(None, map(str.strip, lines))
+
+
+@contextmanager
+def _text(path: Path, what: str) -> Iterator[TextIOWrapper]:
+    if not os.path.isfile(path):
         raise UserError(f"corpus.path must be {what}; got {path}, which is none.")
-    number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file):
-                yield line.decode("utf-8" if number else "utf-8-sig").rstrip("\r\n")
+        with _content(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="\n") as lines:
+            yield lines
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} must be UTF-8 text; line {number + 1} is not. Save it as UTF-8.") from error
+        raise UserError(f"{path} must be UTF-8 text; line {_strange_line(path)} is not. Save it as UTF-8.") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} must be a readable, whole file; {error}. Fetch it again.") from error
+
+
+@contextmanager
+def _content(path: Path) -> Iterator[BinaryIO]:
+    with open_regular(path) as raw:
+        yield cast(BinaryIO, GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+
+
+def _strange_line(path: Path) -> int | None:
+    """The number of the first line that is not UTF-8."""
+    with _content(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from neglab.corpus.base import Corpus, Word, first_occurrences, lines_of
+from neglab.corpus.base import Corpus, Word, entries_of, first_occurrences, lines_of
 from neglab.types import PartOfSpeech, UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,11 @@ class FileCorpus(Corpus):
         self.path = Path(path).expanduser()
 
     def words(self, id_names: Sequence[str]) -> Words:
-        lines = lines_of(self.path, "a file of labels")
-        rows = self._csv_rows(lines) if self.path.suffix.lower() == ".csv" else _plain_rows(lines)
+        what = "a file of labels"
+        if self.path.suffix.lower() == ".csv":
+            rows = self._csv_rows(lines_of(self.path, what))
+        else:
+            rows: list[Word] = [(name, "noun", None) for name in entries_of(self.path, what)]
         words = first_occurrences(rows)
         if not len(words):
             raise UserError(f"{self.path} must hold at least one label; it holds none.")
@@ -38,6 +41,12 @@ class FileCorpus(Corpus):
 
     def _csv_rows(self, lines: Iterator[str]) -> list[Word]:
         reader = csv.DictReader(lines)
+        try:
+            return self._words(reader)
+        except csv.Error as error:
+            raise UserError(f"{self.path} must be a CSV file; near line {reader.line_num}: {error}.") from error
+
+    def _words(self, reader: Any) -> list[Word]:
         if "label" not in (reader.fieldnames or ()):
             raise UserError(f"{self.path} must have a column `label`; its header is {reader.fieldnames}.")
         rows: list[Word] = []
@@ -51,7 +60,3 @@ class FileCorpus(Corpus):
             if line["label"]:
                 rows.append((line["label"], part_of_speech, line.get("synset") or None))
         return rows
-
-
-def _plain_rows(lines: Iterator[str]) -> list[Word]:
-    return [(line.strip(), "noun", None) for line in lines if line.strip()]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neglab.corpus.base import Corpus, Word, check_num_words, counted, lines_of, sample
+from neglab.corpus.base import Corpus, Word, check_num_words, counted, entries_of, lines_of, sample
 from neglab.types import PartOfSpeech, UserError, Words
 
 
@@ -39,15 +39,17 @@ class PosTagsCorpus(Corpus):
         self,
         path: str,
         source: str,
-        columns: Sequence[str | int] | None,
+        columns: Any,
         nouns: Sequence[str],
         adjectives: Sequence[str],
         num_words: int | None,
         seed: int,
         expected_count: int | None,
     ) -> None:
-        if columns is not None and len(columns) != 2:
-            raise UserError(f"corpus.columns must be two, of word and tag, or null; got {list(columns)}.")
+        if columns is not None and not _are_columns(columns):
+            raise UserError(
+                f"corpus.columns must be two, of word and tag, by name or by number from 0, or null; got {columns!r}."
+            )
         check_num_words(num_words)
         self.path, self.source, self.columns = Path(path).expanduser(), source, columns
         adjective_tags: dict[str, PartOfSpeech] = dict.fromkeys(adjectives, "adjective")
@@ -55,8 +57,11 @@ class PosTagsCorpus(Corpus):
         self.num_words, self.seed, self.expected_count = num_words, seed, expected_count
 
     def words(self, id_names: Sequence[str]) -> Words:
-        lines = lines_of(self.path, f"a file such as {self.source}")
-        tagged = _tag(lines) if self.columns is None else self._read(csv.reader(lines), self.columns)
+        what = f"a file such as {self.source}"
+        if self.columns is None:
+            tagged = _tag(entries_of(self.path, what))
+        else:
+            tagged = self._read(csv.reader(lines_of(self.path, what)), self.columns)
         rows = list(counted(tagged, self.expected_count, self.path))
         words = sample(self._known(rows), self.num_words, self.seed)
         if not len(words):
@@ -91,9 +96,15 @@ class PosTagsCorpus(Corpus):
             raise UserError(f"{self.path} must be a CSV file; near line {reader.line_num}: {error}.") from error
 
 
-def _tag(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _are_columns(columns: object) -> bool:
+    if isinstance(columns, str) or not isinstance(columns, Sequence) or len(columns) != 2:
+        return False
+    return all(isinstance(column, str) or (type(column) is int and column >= 0) for column in columns)
+
+
+def _tag(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Each word with the tag that nltk gives it where it stands alone."""
-    words = [line.strip() for line in lines if line.strip()]
+    words = list(entries)
     from nltk.tag.perceptron import PerceptronTagger  # slow to import
 
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from neglab.corpus.base import Corpus, Word, first_occurrences, lines_of
+from neglab.corpus.base import Corpus, Word, entries_of, first_occurrences
 from neglab.corpus.wordnet import FILE_ORDERS
 from neglab.types import PartOfSpeech, UserError, Words
 
@@ -61,4 +61,4 @@ class TextFilesCorpus(Corpus):
 
 def _read(file: Path) -> Iterator[Word]:
     kind = KINDS[file.stem.split(".")[0]]
-    return ((line.strip(), kind, None) for line in lines_of(file, "a folder of word lists") if line.strip())
+    return ((name, kind, None) for name in entries_of(file, "a folder of word lists"))

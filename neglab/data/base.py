@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neglab.data.pictures import as_rgb
 from neglab.data.view import RandomCrop
+from neglab.files import check_regular
 from neglab.types import UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class ImageFile(ImageSource):
         return ""
 
     def open(self) -> Image.Image:
+        check_regular(self.path)
         return Image.open(self.path)
 
     def __str__(self) -> str:
@@ -146,6 +148,10 @@ class ImageDataset(ABC):
         )
 
 
+# Pillow's decoders raise more than OSError on damaged files.
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
 class UnreadableImageError(Exception):
     """A file that is not a whole picture; the message says why."""
 
@@ -158,6 +164,5 @@ def read_image(source: ImageSource, transform: Callable[[Image.Image], Tensor]) 
     """
     try:
         return transform(source.rgb())
-    # Pillow's decoders raise more than OSError on damaged files.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error

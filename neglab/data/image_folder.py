@@ -111,7 +111,7 @@ def images_below(folder: Path) -> list[Path]:
     """
     try:
         found = list(_walk(str(folder), _above(folder)))
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(f"Folders of images must be readable; got {error.filename}: {error.strerror}.") from error
     try:
         "".join(found).encode()
@@ -121,21 +121,29 @@ def images_below(folder: Path) -> list[Path]:
     return [Path(path) for path in found]
 
 
-def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    status = os.stat(folder)
-    own = (status.st_dev, status.st_ino)
-    if own in above:
-        logger.warning("%s leads back to a folder above it and is left out", folder)
-        return
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        # Only a link costs a look at the disk.
-        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-            if not is_hidden(entry.name):
-                yield from _walk(entry.path, above | {own})
-        elif is_picture(entry.name):
-            yield entry.path
+def _walk(top: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """The image files below a folder. No recursion: folders may be nested deeper than Python's calls."""
+    waiting: list[str | tuple[str, frozenset[tuple[int, int]]]] = [(top, above)]  # files and folders, the next one last
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+            continue
+        folder, above = item
+        status = os.stat(folder)
+        own = (status.st_dev, status.st_ino)
+        if own in above:
+            logger.warning("%s leads back to a folder above it and is left out", folder)
+            continue
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        for entry in ordered:
+            # Only a link costs a look at the disk.
+            if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                if not is_hidden(entry.name):
+                    waiting.append((entry.path, above | {own}))
+            elif is_picture(entry.name):
+                waiting.append(entry.path)
 
 
 def _above(folder: Path) -> frozenset[tuple[int, int]]:

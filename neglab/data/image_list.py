@@ -1,5 +1,6 @@
 """Images named by a list of paths and labels, such as OpenOOD's imglist files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import listed_files
 from neglab.data.names import as_words, given_names, read_lines
 from neglab.types import UserError, Words
+
+LABEL = re.compile(r"-?[0-9]{1,18}")
 
 
 class ImageListFile(ImageDataset):
@@ -64,4 +67,4 @@ class ImageListFile(ImageDataset):
 
 def _path_and_label(line: str) -> tuple[str, int | None]:
     path, _, label = line.rpartition(" ")
-    return (path.rstrip(), int(label)) if label.lstrip("-").isdecimal() and path else (line, None)
+    return (path.rstrip(), int(label)) if path and LABEL.fullmatch(label) else (line, None)

@@ -15,6 +15,7 @@ from neglab.types import UserError, Words
 
 WNIDS: tuple[str, ...] = tuple(ImageNetInfo("imagenet-1k").label_names())  # sorted, so in the order of the class index
 NAMES = dict(zip(WNIDS, IMAGENET_CLASSNAMES, strict=True))
+BY_INDEX = {str(i): wnid for i, wnid in enumerate(WNIDS)}
 LABEL_LISTS = ("val.txt", "LOC_val_solution.csv", "ILSVRC2012_devkit_t12")
 
 
@@ -112,8 +113,7 @@ def _read_labels(label_list: Path) -> Iterator[tuple[str, str]]:
         name, label = [*re.split(r"[\s,]+", line), ""][:2]
         if label == "PredictionString":  # the heading of Kaggle's list
             continue
-        if label.isdecimal() and int(label) < len(WNIDS):
-            label = WNIDS[int(label)]
+        label = BY_INDEX.get(label.lstrip("0") or "0", label)
         if label not in NAMES:
             raise UserError(
                 f"Each line of {label_list} must be a file name and its class, an index from 0 to 999 or a WordNet "

@@ -1,9 +1,11 @@
 """Names of classes, wherever a person keeps them."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from neglab.files import read_bytes
 from neglab.types import UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -16,25 +18,35 @@ def read_lines(path: str | Path) -> list[str]:
         UserError: the file is missing or not UTF-8.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"The file of names must exist; got {path}. It holds one name per line.")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"The file of names must exist; got {path} ({error.strerror}). It holds one name per line."
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be UTF-8 text; byte {error.start} is not. Save it as UTF-8.") from error
     return [line.strip() for line in lines if line.strip()]
 
 
-def given_names(names: str | Sequence[str | int] | None) -> list[str] | None:
-    """Names from a list, or from a text file with one per line; None: none were given."""
+def given_names(names: object) -> list[str] | None:
+    """Names from a list, or from a text file with one per line; None: none were given.
+
+    Raises:
+        UserError: what was given is neither, or the file cannot be read.
+    """
     if names is None:
         return None
-    return read_lines(names) if isinstance(names, str) else [str(name).strip() for name in names]
+    if isinstance(names, str):
+        return read_lines(names)
+    if not isinstance(names, Sequence) or not all(isinstance(name, str | int | float) for name in names):
+        raise UserError(f"Names must be a list of names, or a file with one name per line; got {names!r}.")
+    return [str(name).strip() for name in names]
 
 
 def as_words(names: Sequence[str]) -> Words:
     """Class names as nouns. Names that stand more than once are kept with a warning: ImageNet's own list has two."""
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         logger.warning("These class names stand more than once and are kept: %s", ", ".join(repeated))
     return Words.nouns(names)
 

@@ -1,10 +1,12 @@
 """What lies in a tar file and where, so that each picture is read in place. Python's tarfile lists much slower."""
 
+import os
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import NamedTuple
 
+from neglab.files import open_regular
 from neglab.types import UserError
 
 BLOCK = 512  # bytes; a header is one, contents are filled up to whole ones
@@ -32,25 +34,28 @@ def members(path: Path) -> Iterator[Member]:
 
     Source: POSIX.1-2001, pax interchange format; GNU tar's manual, "Basic Tar Format".
     """
-    if not path.stat().st_size:
-        raise UserError(f"A tar file must hold something; {path} is empty. Fetch it again.")
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        try:
-            yield from _members(content)
-        except ValueError as error:
-            raise UserError(
-                f"A tar file must be whole and not compressed; {path} {error}. Decompress it, or fetch it again."
-            ) from error
+    try:
+        with open_regular(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise UserError(f"A tar file must hold something; {path} is empty. Fetch it again.")
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                yield from _members(content)
+    except OSError as error:
+        raise UserError(f"A tar file must be one that can be read; {path} cannot: {error.strerror}.") from error
+    except ValueError as error:
+        raise UserError(
+            f"A tar file must be whole and not compressed; {path} {error}. Decompress it, or fetch it again."
+        ) from error
 
 
 def _members(content: mmap) -> Iterator[Member]:
     offset, given = 0, dict[str, str]()
     while offset < len(content) and content[offset]:  # a block of zeros ends it
         header, start = content[offset : offset + BLOCK], offset + BLOCK
-        if header[257:262] != b"ustar":
+        if len(header) < BLOCK or header[257:262] != b"ustar":
             raise ValueError(f"has no header at byte {offset:,}")
         size = int(given.get("size") or _number(header[124:136]))
-        if start + size > len(content):
+        if size < 0 or start + size > len(content):
             raise ValueError(f"ends within {given.get('path') or _name(header)}")
         offset = start + -(-size // BLOCK) * BLOCK
         kind = header[156:157]
@@ -80,10 +85,13 @@ def _pax(records: bytes) -> dict[str, str]:
     """Records "LENGTH NAME=VALUE\\n"; the length counts itself."""
     found = {}
     while records:
-        length, _, _ = records.partition(b" ")
-        name, _, value = records[len(length) + 1 : int(length) - 1].partition(b"=")
+        number, _, _ = records.partition(b" ")
+        length = int(number)
+        if length <= len(number):  # also what would never end
+            raise ValueError(f"has an extended header with a record of {length} bytes")
+        name, _, value = records[len(number) + 1 : length - 1].partition(b"=")
         found[name.decode()] = _text(value)
-        records = records[int(length) :]
+        records = records[length:]
     return found
 
 

@@ -2,7 +2,6 @@
 
 import glob
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from neglab.data.base import About, ImageDataset, ImageList, ImageSource
 from neglab.data.names import as_words, given_names, numbered, spoken
 from neglab.data.pictures import is_picture
 from neglab.data.tar import members
+from neglab.files import decode, open_regular
 from neglab.types import UserError, Words
 
 
@@ -42,7 +42,7 @@ class TarImage(ImageSource):
         return f"{self.start}:{self.size}"
 
     def open(self) -> Image.Image:
-        with self.shard.open("rb") as file:
+        with open_regular(self.shard) as file:
             file.seek(self.start)
             return Image.open(io.BytesIO(file.read(self.size)))
 
@@ -107,7 +107,7 @@ class WebDataset(ImageDataset):
         wanted, _, key = self.label.partition(".")
         images: list[tuple[str, TarImage]] = []
         labels: dict[str, int | str] = {}
-        with shard.open("rb") as file:
+        with open_regular(shard) as file:
             for name, start, size in members(shard):
                 sample, ending = _sample(name)
                 if is_picture(name):
@@ -134,7 +134,7 @@ def _sample(name: str) -> tuple[str, str]:
 def _label(content: bytes, key: str, place: str) -> int | str:
     """A class index or name, as text or under a key of a JSON object."""
     try:
-        label = json.loads(content)[key] if key else content.decode("utf-8-sig").strip()
+        label = decode(content, dict)[key] if key else content.decode("utf-8-sig").strip()
         if not isinstance(label, int | str):
             raise ValueError(f"got {label!r}")
         return int(label) if str(label).isdecimal() else label

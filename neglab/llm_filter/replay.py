@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neglab.chat.answers import Question, answers_by_key, parse_answers
+from neglab.files import read_bytes
 from neglab.llm_filter.base import (
     Judgement,
     LabelFilter,
@@ -152,7 +153,7 @@ def _add_log(log: Log, path: Path, part_of_speech: PartOfSpeech | None) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise UserError(
             f"llm_filter.path must be a file of answers, or a folder that holds {' and '.join(LOGS.values())}; "

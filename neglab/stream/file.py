@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from neglab.files import read_bytes
 from neglab.stream.base import StreamPlan
 from neglab.types import Stream, UserError
 
@@ -25,7 +26,7 @@ class FileStream(StreamPlan):
 
     def draw(self, num_id: int, num_ood: int) -> Stream:
         try:
-            positions = [int(line) for line in self.path.read_text().split()]
+            positions = [int(line) for line in read_bytes(self.path).decode().split()]
         except (OSError, ValueError) as error:
             raise UserError(f"stream.path must be a text file with one number per line; {self.path}: {error}") from None
         total = num_id + num_ood

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from neglab.files import open_table
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
 from neglab.tasks.published import compare, comparison_tables
@@ -51,7 +52,7 @@ def read_results(path: Path) -> list[Row]:
         UserError: it is none of neglab's, or damaged.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_table(path) as file:
             rows: list[Row] = list(csv.DictReader(file))
         rows = [row | {name: float(row[name]) for name in AVERAGED} for row in rows]
         rows = [row | {"num_negatives": int(row["num_negatives"])} for row in rows]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from neglab.files import open_table
 from neglab.store import write_atomically
 from neglab.tasks.results import write_csv
 from neglab.types import UserError
@@ -182,7 +183,7 @@ def read_verdicts(place: str, key: str) -> Verdicts:
         )
     foreign = f"{key} must be a {FILE} with the columns {', '.join(NEEDED_COLUMNS)}; {path}"
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_table(path) as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or ()
             rows = list(reader)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from neglab.files import open_table
 from neglab.metrics.explanation import label_shares
 from neglab.pipeline import ID, Evaluation, Parts
 from neglab.plots.contact_sheet import SIZE
@@ -92,7 +93,7 @@ def read_examples(path: Path) -> list[Example]:
     """
     examples: list[Example] = []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_table(path) as file:
             for row in csv.DictReader(file, strict=True):
                 negatives = tuple((row[name], float(row[share])) for name, share in NEGATIVES if row[name])
                 first = (row["dataset"], row["path"], row["class"], float(row["id_score"]))

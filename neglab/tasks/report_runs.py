@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from yaml import YAMLError
 
+from neglab.files import open_table, read_bytes, read_json
 from neglab.tasks.aggregate import SEEDS, read_results, result_files
 from neglab.tasks.examples import Example, read_examples
 from neglab.tasks.results import method_label, unreadable
@@ -155,7 +155,7 @@ def _load(path: Path) -> Any:
 
 def _read_scores(path: Path) -> Scores:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_table(path) as file:
             rows = sorted((row["path"], float(row["id_score"])) for row in csv.DictReader(file))
         if not rows:
             raise ValueError("no image")
@@ -166,9 +166,7 @@ def _read_scores(path: Path) -> Scores:
 
 def _read_environment(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no table of names and values")
+        found = read_json(path, dict)
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     return {str(name): str(value) for name, value in found.items()}
@@ -176,7 +174,7 @@ def _read_environment(path: Path) -> dict[str, str]:
 
 def _read_picture(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         Image.open(io.BytesIO(content)).verify()
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise more than OSError
         raise unreadable(path, error) from error

@@ -1,10 +1,11 @@
 import gzip
 import logging
 import random
+import time
 
 import pytest
 
-from neglab.corpus.base import counted, lines_of, sample
+from neglab.corpus.base import check_num_words, counted, entries_of, lines_of, sample
 from neglab.types import UserError
 
 
@@ -75,3 +76,17 @@ def test_files_that_cannot_be_read(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         list(lines_of(tmp_path / name, "a list"))
+
+
+def test_empty_lines_cost_next_to_nothing(tmp_path):
+    """50 million took half a minute."""
+    (tmp_path / "words.txt").write_bytes(b"cat\n" + b"\n" * 2_000_000 + b"dog\n")
+    start = time.process_time()
+    assert list(entries_of(tmp_path / "words.txt", "a file")) == ["cat", "dog"]
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize("num_words", ["many", 2.5, [3], 0])
+def test_the_size_of_a_sample_is_a_number(num_words):
+    with pytest.raises(UserError, match=r"corpus\.num_words must be at least 1"):
+        check_num_words(num_words)

@@ -35,3 +35,9 @@ def test_mistakes(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         FileCorpus(str(tmp_path / name)).words(())
+
+
+def test_a_field_that_is_too_long_for_csv(tmp_path):
+    (tmp_path / "labels.csv").write_text(f"label\n{'a' * 200_000}\n")
+    with pytest.raises(UserError, match="must be a CSV file; near line 1: field larger than field limit"):
+        FileCorpus(str(tmp_path / "labels.csv")).words(())

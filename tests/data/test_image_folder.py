@@ -1,12 +1,14 @@
 import os
 import pickle
+import subprocess
 
 import fakes
 import pytest
 from torchvision.transforms.functional import to_tensor
 
-from neglab.data.base import About, UnreadableImageError, read_image
-from neglab.data.image_folder import ImageFolder
+from neglab.data.base import About, ImageFile, UnreadableImageError, read_image
+from neglab.data.image_folder import ImageFolder, images_below
+from neglab.store import Store
 from neglab.types import UserError
 
 
@@ -167,3 +169,26 @@ def test_many_files_are_listed_without_opening_them(tmp_path, monkeypatch):
     assert len(images) == 4000
     assert len(calls) < 100  # folders alone are looked at
     assert len(pickle.dumps(images)) < 50 * len(images)  # what a spawned process is sent
+
+
+def test_folders_nested_deeper_than_calls(tmp_path):
+    """Made and removed step by step: their whole path is longer than one that the system takes at once."""
+    depth, here = 1500, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        here, parent = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(parent)
+    (tmp_path / "a.png").touch()
+    os.close(os.open("b.png", os.O_CREAT, dir_fd=here))
+    found = [path.name for path in images_below(tmp_path)]
+    os.close(here)
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # Python's own way down is too deep
+    assert found == ["a.png", "b.png"]
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(UnreadableImageError, match="Not a regular file"):
+        read_image(ImageFile(tmp_path / "x.jpg"), lambda image: image)
+    store = Store(tmp_path / "store")
+    assert store.file_digests([tmp_path / "x.jpg"]) == {tmp_path / "x.jpg": ""}

@@ -1,7 +1,7 @@
 import fakes
 import pytest
 
-from neglab.data.base import About
+from neglab.data.base import About, UnreadableImageError, read_image
 from neglab.data.image_list import ImageListFile
 from neglab.types import UserError
 
@@ -61,3 +61,16 @@ def test_mistakes(make, tmp_path):
     (tmp_path / "list.txt").unlink()
     with pytest.raises(UserError, match=r"list of images must exist; got .*list.txt in .*images"):
         dataset.images()
+
+
+@pytest.mark.parametrize("last", ["--3", "-", "1-", "9" * 5000, "٣"])
+def test_what_looks_like_a_number_is_part_of_the_path(make, last):
+    with pytest.raises(UserError, match="got None for"):
+        make(f"{LINES}a.png {last}").images()
+
+
+def test_a_path_that_is_too_long_or_holds_a_nul_is_not_there(make):
+    images = make(f"{LINES}{'a' * 5000}.png 0\na\0b.png 1\n").images()
+    for source in images.sources[3:]:
+        with pytest.raises(UnreadableImageError):
+            read_image(source, lambda image: image)

@@ -1,4 +1,5 @@
 import io
+import os
 import tarfile
 
 import pytest
@@ -55,4 +56,46 @@ def test_what_is_no_whole_tar_file(tmp_path):
     assert next(members(tmp_path / "a.tar"), None)
     (tmp_path / "a.tar").write_bytes(whole[:124] + b"z" * 12 + whole[136:])
     with pytest.raises(UserError, match="must be whole and not compressed"):
+        list(members(tmp_path / "a.tar"))
+
+
+def with_extended_header(record):
+    """A file behind a header of POSIX's kind."""
+    extended, member = tarfile.TarInfo("x"), tarfile.TarInfo("a.jpg")
+    extended.type, extended.size, member.size = b"x", len(record), 3
+    blocks = [extended.tobuf(tarfile.USTAR_FORMAT), record.ljust(512, b"\0")]
+    return b"".join([*blocks, member.tobuf(tarfile.USTAR_FORMAT), b"abc".ljust(512, b"\0"), bytes(1024)])
+
+
+@pytest.mark.parametrize("record", [b"0 path=b.jpg\n", b"-9 path=b.jpg\n", b"1", b"17 size=-1024\n", b"x path=b\n"])
+def test_a_header_that_leads_nowhere_ends(tmp_path, record):
+    (tmp_path / "a.tar").write_bytes(with_extended_header(b"14 path=b.jpg\n"))
+    assert [name for name, _, _ in members(tmp_path / "a.tar")] == ["b.jpg"]
+    (tmp_path / "a.tar").write_bytes(with_extended_header(record))
+    with pytest.raises(UserError, match="must be whole"):
+        list(members(tmp_path / "a.tar"))
+
+
+def test_a_size_below_zero_ends(tmp_path):
+    header = bytearray(tarfile.TarInfo("a.jpg").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"-0000002000\0"
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(UserError, match="must be whole"):
+        list(members(tmp_path / "a.tar"))
+
+
+def test_every_cut_is_said_or_ends_behind_a_member(tmp_path):
+    whole = write(tmp_path / "a.tar").read_bytes()
+    for length in range(1, len(whole), 97):
+        (tmp_path / "a.tar").write_bytes(whole[:length])
+        try:
+            assert len(list(members(tmp_path / "a.tar"))) <= len(NAMES)
+        except UserError as error:
+            assert "must be whole" in str(error)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: os.mkfifo(path)])
+def test_only_a_file_is_opened(tmp_path, make):
+    make(tmp_path / "a.tar")
+    with pytest.raises(UserError, match="must be one that can be read"):
         list(members(tmp_path / "a.tar"))
