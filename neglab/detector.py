@@ -14,11 +14,12 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.calibration import Calibration, calibrate
-from neglab.compose import build, compose, construct, resolved
+from neglab.compose import build, compose, resolved
 from neglab.image_inputs import ImageInput, as_list, transformed
 from neglab.pipeline import gather
 from neglab.predictions import Prediction, predictions
 from neglab.prompt.templates import PromptTemplates
+from neglab.saved_config import construct
 from neglab.saved_detector import Recipe, read_detector, write_detector
 from neglab.score.base import Score
 from neglab.text_encoder import DirectTextEncoder
@@ -247,9 +248,9 @@ class Detector:
         """
         settings, bank = read_detector(Path(folder).expanduser())
         recipe = Recipe(**settings["recipe"])
-        backbone, scorer = construct(recipe.groups["backbone"]), construct(recipe.groups["score"])
+        backbone, scorer = construct("backbone", recipe.groups["backbone"]), construct("score", recipe.groups["score"])
         recipe.check_backbone(backbone.fingerprint)
-        prompts = construct(recipe.groups["prompt"]) if scorer.needs_encoder else None
+        prompts = construct("prompt", recipe.groups["prompt"]) if scorer.needs_encoder else None
         detector = cls(backbone, prompts, scorer, bank, recipe, device)
         detector._threshold = settings["threshold"]
         detector.calibration = Calibration(**settings["calibration"]) if settings["calibration"] else None

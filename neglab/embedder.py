@@ -17,6 +17,7 @@ from neglab.data.base import ImageDataset, ImageList, UnreadableImageError
 from neglab.modules.embedding import EmbeddingBatches, EmbeddingJob, EmbeddingModule, ImageJob, PartFolders, TextJob
 from neglab.modules.prediction import Devices
 from neglab.prompt.templates import SLOT, PromptTemplates
+from neglab.ranges import Count, CountOrZero
 from neglab.store import Entry, Manifest, Store, StoredRows, merge_parts, read_parts
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
@@ -39,11 +40,11 @@ class Loading:
         download: public sets that torchvision can fetch are fetched where they are missing.
     """
 
-    image_batch_size: int
-    text_batch_size: int
-    num_workers: int
-    max_unreadable: int
-    score_batch_size: int
+    image_batch_size: Count
+    text_batch_size: Count
+    num_workers: CountOrZero
+    max_unreadable: CountOrZero
+    score_batch_size: Count
     download: bool = False
 
 

@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors", "config_files"},
-    {"types"},
+    {"errors", "config_files", "ranges"},
+    {"types", "config_check"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
-    {"context", "chat", "saved_detector"},
+    {"context", "chat", "saved_detector", "saved_config"},
     {
         "corpus",
         "prompt_learner",

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neglab.corpus.base import Corpus, Word, check_num_words, counted, lines_of, sample
+from neglab.corpus.base import Corpus, Word, counted, lines_of, sample
+from neglab.ranges import Count, Seed
 from neglab.types import PartOfSpeech, UserError, Words
 
 
@@ -42,13 +43,12 @@ class PosTagsCorpus(Corpus):
         columns: Sequence[str | int] | None,
         nouns: Sequence[str],
         adjectives: Sequence[str],
-        num_words: int | None,
-        seed: int,
-        expected_count: int | None,
+        num_words: Count | None,
+        seed: Seed,
+        expected_count: Count | None,
     ) -> None:
         if columns is not None and len(columns) != 2:
             raise UserError(f"corpus.columns must be two, of word and tag, or null; got {list(columns)}.")
-        check_num_words(num_words)
         self.path, self.source, self.columns = Path(path).expanduser(), source, columns
         adjective_tags: dict[str, PartOfSpeech] = dict.fromkeys(adjectives, "adjective")
         self.kinds: dict[str, PartOfSpeech] = {**adjective_tags, **dict.fromkeys(nouns, "noun")}

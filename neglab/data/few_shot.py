@@ -7,6 +7,7 @@ import torch
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.view import RandomCrop
+from neglab.ranges import Count, Seed
 from neglab.types import LabelledEmbeddings, UserError, Words, generator
 
 VIEWS = ("plain", "random_crop")
@@ -22,14 +23,12 @@ class FewShot(ImageDataset):
         view: "plain": the images as they are; "random_crop": a random part of each, as in InterNeg's official code.
 
     Raises:
-        UserError: `num_per_class` is below 1, or the view unknown.
+        UserError: the view is unknown.
     """
 
-    def __init__(self, dataset: ImageDataset, num_per_class: int, seed: int, view: str) -> None:
+    def __init__(self, dataset: ImageDataset, num_per_class: Count, seed: Seed, view: str) -> None:
         if view not in VIEWS:
             raise UserError(f"id_images.view must be one of {', '.join(VIEWS)}; got {view!r}.")
-        if num_per_class < 1:
-            raise UserError(f"id_images.num_per_class must be at least 1; got {num_per_class}.")
         self.dataset, self.num_per_class, self.seed, self.view = dataset, num_per_class, seed, view
         self.place = dataset.place
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector
+from neglab.ranges import Count, CountOrZero
 from neglab.types import LabelledEmbeddings, LabelSet, UserError
 
 CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
@@ -21,7 +22,7 @@ class CLIPScopeSelector(NegativeSelector):
         class_rank: k, at most the number of ID classes; 1 is the largest cosine.
 
     Raises:
-        UserError: a value out of range, more words asked for than the corpus has, or k above the number of ID classes.
+        UserError: no words asked for, more than the corpus has, or k above the number of ID classes.
 
     Shapes: a corpus [W, D] and ID labels [C, D] give num_far + num_near positions: the far words, then the near ones,
         both by rising similarity.
@@ -31,14 +32,9 @@ class CLIPScopeSelector(NegativeSelector):
         "a photo of {}". Its word list is not published. Equal similarities keep the corpus's order.
     """
 
-    def __init__(self, num_far: int, num_near: int, class_rank: int) -> None:
-        if min(num_far, num_near) < 0 or num_far + num_near == 0:
-            raise UserError(
-                "negative_selector.num_far and negative_selector.num_near must not be negative, nor both 0; got "
-                f"{num_far} and {num_near}."
-            )
-        if class_rank < 1:
-            raise UserError(f"negative_selector.class_rank must be at least 1; got {class_rank}. 1: the nearest class.")
+    def __init__(self, num_far: CountOrZero, num_near: CountOrZero, class_rank: Count) -> None:
+        if num_far + num_near == 0:
+            raise UserError("negative_selector.num_far and negative_selector.num_near must not both be 0. Raise one.")
         self.num_far, self.num_near, self.class_rank = num_far, num_near, class_rank
 
     def select(

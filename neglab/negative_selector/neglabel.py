@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector, check_size
+from neglab.ranges import Cosine, Count, PositiveShare, Share
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError
 
 CHUNK_ELEMENTS = 2**22  # similarities held at once: 16 MiB
@@ -25,7 +26,7 @@ class NegLabelSelector(NegativeSelector):
             no guard.
 
     Raises:
-        UserError: not exactly one of `fraction` and `num_labels`, a value out of range, more labels asked for than
+        UserError: not exactly one of `fraction` and `num_labels`, more labels asked for than
             there are candidates, or nothing left to select.
 
     Shapes: a corpus [W, D] and ID labels [C, D] give M positions, nouns by rising similarity and then adjectives by
@@ -40,15 +41,13 @@ class NegLabelSelector(NegativeSelector):
 
     def __init__(
         self,
-        fraction: float | None,
-        num_labels: int | None,
-        quantile: float,
+        fraction: PositiveShare | None,
+        num_labels: Count | None,
+        quantile: Share,
         remove_id_names: bool,
-        duplicate_guard: float | None,
+        duplicate_guard: Cosine | None,
     ) -> None:
         check_size(fraction, num_labels)
-        if not 0 <= quantile <= 1:
-            raise UserError(f"negative_selector.quantile must be in [0, 1]; got {quantile}.")
         self.fraction, self.num_labels, self.quantile = fraction, num_labels, quantile
         self.remove_id_names, self.duplicate_guard = remove_id_names, duplicate_guard
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector, check_size
+from neglab.ranges import Count, PositiveShare, Seed
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, generator
 
 
@@ -25,7 +26,7 @@ class RandomSelector(NegativeSelector):
     Source: the random-label rows of NegLabel's ablation (ICLR 2024).
     """
 
-    def __init__(self, fraction: float | None, num_labels: int | None, seed: int) -> None:
+    def __init__(self, fraction: PositiveShare | None, num_labels: Count | None, seed: Seed) -> None:
         check_size(fraction, num_labels)
         self.fraction, self.num_labels, self.seed = fraction, num_labels, seed
 

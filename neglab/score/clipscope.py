@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from neglab.ranges import Positive
 from neglab.score.base import Score
 from neglab.types import TextBank, TextEncoder, UserError
 
@@ -36,7 +37,7 @@ class CLIPScopeScore(Score[ClassCounts]):
         temperature: tau, divides the cosine similarities.
 
     Raises:
-        UserError: a temperature that is not positive, or no negatives.
+        UserError: no negatives.
 
     Shapes: images [B, D] and a bank of C + M labels give [B], positive, without an upper bound; float64.
 
@@ -47,9 +48,7 @@ class CLIPScopeScore(Score[ClassCounts]):
     order_dependent: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = False
 
-    def __init__(self, temperature: float) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. CLIP's own is 0.01.")
+    def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> ClassCounts:

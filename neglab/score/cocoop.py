@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neglab.context.checkpoint import PromptCheckpoint, read_checkpoint
 from neglab.context.prompts import ContextPrompts, MetaNet, TokenEncoder, conditional_texts, context_prompts
+from neglab.ranges import Count, Positive
 from neglab.score.base import Score
 from neglab.score.lsn import LSNScore, largest_share
 from neglab.types import TextBank, TextEncoder, UserError
@@ -45,7 +46,7 @@ class CoCoOpScore(Score[CoCoOpState]):
         lsn: how negatives join in; None: positives alone.
 
     Raises:
-        UserError: a value out of range; on first use, a checkpoint of other prompts or classes.
+        UserError: on first use, a checkpoint of other prompts or classes.
 
     Shapes: images [B, D] give [B], float64.
 
@@ -55,11 +56,9 @@ class CoCoOpScore(Score[CoCoOpState]):
 
     needs_encoder: ClassVar[bool] = True
 
-    def __init__(self, checkpoint: str | None, temperature: float, prompts_per_pass: int, lsn: LSNScore | None) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}.")
-        if prompts_per_pass < 1:
-            raise UserError(f"score.prompts_per_pass must be at least 1; got {prompts_per_pass}.")
+    def __init__(
+        self, checkpoint: str | None, temperature: Positive, prompts_per_pass: Count, lsn: LSNScore | None
+    ) -> None:
         self.checkpoint, self.temperature = checkpoint, temperature
         self.prompts_per_pass, self.lsn = prompts_per_pass, lsn
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import NotNegative, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import TextBank, UserError
 
@@ -38,7 +39,7 @@ class EOEScore(BankScore[OutlierBank]):
         temperature: T, divides the cosine similarities; 1 in the official code for all but the energy (0.01).
 
     Raises:
-        UserError: an unknown form, a value out of range, or no negatives.
+        UserError: an unknown form, or no negatives.
 
     Shapes: images [B, D] and a bank of C + M labels give [B]; float64.
 
@@ -49,13 +50,9 @@ class EOEScore(BankScore[OutlierBank]):
         the softmax over the ID classes.
     """
 
-    def __init__(self, form: str, beta: float, temperature: float) -> None:
+    def __init__(self, form: str, beta: NotNegative, temperature: Positive) -> None:
         if form not in FORMS:
             raise UserError(f"score.form must be one of {', '.join(FORMS)}; got {form}. Choose one of these.")
-        if beta < 0:
-            raise UserError(f"score.beta must be at least 0; got {beta}. Raise it.")
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. Set it above 0.")
         self.form, self.beta, self.temperature = form, beta, temperature
 
     def prepare(self, bank: TextBank) -> OutlierBank:

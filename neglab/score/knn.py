@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import LabelledEmbeddings, TextBank, UserError
 
@@ -33,7 +34,7 @@ class KNNScore(BankScore[Tensor]):
         num_neighbours: K, at most the number of ID images.
 
     Raises:
-        UserError: K is below 1 or above the number of ID images, or the bank has none.
+        UserError: K is above the number of ID images, or the bank has none.
 
     Shapes: images [B, D] and a bank of N ID images give [B], in [-4, 0]; float64.
 
@@ -45,9 +46,7 @@ class KNNScore(BankScore[Tensor]):
 
     needs_id_images = True
 
-    def __init__(self, num_neighbours: int) -> None:
-        if num_neighbours < 1:
-            raise UserError(f"score.num_neighbours must be at least 1; got {num_neighbours}. Raise it.")
+    def __init__(self, num_neighbours: Count) -> None:
         self.num_neighbours = num_neighbours
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "N D"]:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import TextBank, UserError, generator
 
@@ -32,7 +33,7 @@ class NegLabelScore(BankScore[GroupedBank]):
         group_seed: of the permutation that deals the negatives out to groups.
 
     Raises:
-        UserError: a value out of range, or fewer negatives than groups.
+        UserError: fewer negatives than groups.
 
     Shapes: images [B, D] and a bank of C + M labels give [B], in [0, 1]; float64, since float32 ties near 1.
 
@@ -42,11 +43,7 @@ class NegLabelScore(BankScore[GroupedBank]):
         the released code scores every image 1.
     """
 
-    def __init__(self, num_groups: int, temperature: float, group_seed: int) -> None:
-        if num_groups < 1:
-            raise UserError(f"score.num_groups must be at least 1; got {num_groups}.")
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}.")
+    def __init__(self, num_groups: Count, temperature: Positive, group_seed: Seed) -> None:
         self.num_groups, self.temperature, self.group_seed = num_groups, temperature, group_seed
 
     @property

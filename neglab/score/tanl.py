@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.types import TextBank, TextEncoder, UserError, generator
 
@@ -61,7 +62,7 @@ class TANLScore(Score[Activations]):
         seed: of the ID texts' permutation, and of the noise.
 
     Raises:
-        UserError: a value out of range, or more active words or noise than the pool has.
+        UserError: more active words or noise than the pool has.
 
     Shapes: images [B, D] and a pool of W words give [B], in [0, 1]; float64. The state holds 2 memory_length W
         numbers, 167 MB for 300 images and 69,554 words, twice that while a step runs; stored embeddings would be small
@@ -79,27 +80,17 @@ class TANLScore(Score[Activations]):
 
     def __init__(
         self,
-        temperature: float,
-        num_active: int,
-        prefix_step: int,
+        temperature: Positive,
+        num_active: Count,
+        prefix_step: CountOrZero,
         weighting: str,
-        history_weight: float,
-        gap: float,
-        memory_length: int,
+        history_weight: Share,
+        gap: Share,
+        memory_length: Count,
         noise: str,
-        num_noise: int,
-        seed: int,
+        num_noise: Count,
+        seed: Seed,
     ) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. CLIP's own is 0.01.")
-        for name, value in (("num_active", num_active), ("memory_length", memory_length), ("num_noise", num_noise)):
-            if value < 1:
-                raise UserError(f"score.{name} must be at least 1; got {value}. Raise it.")
-        if prefix_step < 0:
-            raise UserError(f"score.prefix_step must not be negative; got {prefix_step}. 0: no prefixes.")
-        for name, value in (("history_weight", history_weight), ("gap", gap)):
-            if not 0 <= value <= 1:
-                raise UserError(f"score.{name} must be in [0, 1]; got {value}.")
         for name, value, known in (("weighting", weighting, WEIGHTINGS), ("noise", noise, NOISES)):
             if value not in known:
                 raise UserError(f"score.{name} must be {' or '.join(known)}; got {value}.")

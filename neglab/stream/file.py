@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from neglab.ranges import Count
 from neglab.stream.base import StreamPlan
 from neglab.types import Stream, UserError
 
@@ -19,7 +20,7 @@ class FileStream(StreamPlan):
         UserError: on first use, for a file that cannot be read, or positions that stand twice or do not exist.
     """
 
-    def __init__(self, path: str, batch_size: int, reset: bool) -> None:
+    def __init__(self, path: str, batch_size: Count, reset: bool) -> None:
         super().__init__(batch_size, 0, reset)
         self.path = Path(path).expanduser()
 

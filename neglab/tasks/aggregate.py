@@ -3,21 +3,24 @@
 import csv
 import re
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from neglab.compose import make
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
+from neglab.tasks.failures import describe_failures, failures
 from neglab.tasks.published import compare, comparison_tables
 from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, unreadable, write_rows
+from neglab.types import UserError
 
 AVERAGED = (*METRICS, "id_accuracy")
 SEEDS = ("seed", "stream_seed")
@@ -157,16 +160,29 @@ def _cell(row: Row, name: str) -> str:
 
 
 class AggregateSeeds(Callback):
-    """At the end of a multirun, writes, shows and logs the table over its jobs."""
+    """At the end of a multirun, writes, shows and logs the table over its jobs, and names those that failed."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        console = Console()
-        rows = aggregate(collect_rows(folder))
-        if tables := write_aggregate(folder, rows):
-            console.print(*tables, sep="\n")
-            console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
-            log_aggregate(folder, rows, list(config.hydra.overrides.task), instantiate(config.logger))
+        problems: list[str] = []
+        try:
+            finish_sweep(folder, config)
+        except UserError as error:
+            problems.append(str(error))
+        if failed := failures(folder):
+            problems.append(describe_failures(failed))
+        if problems:
+            sys.exit("\n".join(problems))  # Hydra turns all other exceptions of a callback into warnings
+
+
+def finish_sweep(folder: Path, config: DictConfig) -> None:
+    """Write, show and log the table over the jobs of a sweep that have finished."""
+    console = Console()
+    rows = aggregate(collect_rows(folder))
+    if tables := write_aggregate(folder, rows):
+        console.print(*tables, sep="\n")
+        console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
+        log_aggregate(folder, rows, list(config.hydra.overrides.task), make(config.logger))
 
 
 def sweep_name(folder: str | Path) -> str:

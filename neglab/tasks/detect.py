@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.calibration import check_shares
 from neglab.data.base import ImageDataset, ImageFile, ImageList, UnreadableImageError, read_image
 from neglab.data.image_folder import images_below
 from neglab.data.pictures import as_rgb
@@ -76,10 +75,9 @@ def run(config: DictConfig) -> None:
     """Score a folder of images; writes detections.csv, detections.parquet and contact_sheet.html.
 
     Raises:
-        UserError: no images, no classes, a number that is none, or a threshold that cannot be found.
+        UserError: no images, no classes, or a threshold that cannot be found.
     """
     console, folder = Console(), Path(config.paths.output)
-    check_numbers(config)
     logger: RunLogger = instantiate(config.logger)
     photos = Photos.below(config.images, PHOTOS)
     write_environment(folder)
@@ -109,15 +107,6 @@ def run(config: DictConfig) -> None:
     if config.save is not None:
         console.print(f"The detector is in {config.save}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)
-
-
-def check_numbers(config: DictConfig) -> None:
-    """Raise a UserError where a number cannot be one, before any image is read."""
-    check_shares(id_acceptance=config.id_acceptance, confidence=config.confidence, margin=config.margin)
-    if not isinstance(config.threshold, (int, float, type(None))):
-        raise UserError(f"threshold must be a number, in units of the ID score; got {config.threshold}.")
-    if not isinstance(config.num_thumbnails, int) or config.num_thumbnails < 0:
-        raise UserError(f"num_thumbnails must be a whole number, 0 or more; got {config.num_thumbnails}.")
 
 
 def open_detector(config: DictConfig) -> Detector:

@@ -17,7 +17,6 @@ from neglab.tasks.report_curves import curves
 from neglab.tasks.report_examples import cards, small_picture
 from neglab.tasks.report_intervals import (
     Resampled,
-    check_bootstrap,
     interval_columns,
     interval_table,
     resample,
@@ -46,10 +45,8 @@ def run(config: DictConfig) -> None:
     What is damaged is named and left out.
 
     Raises:
-        UserError: no such folder, no readable results below it, an option that cannot be, or a full disk.
+        UserError: no such folder, no readable results below it, or a full disk.
     """
-    check_bootstrap(**config.bootstrap)
-    check_num_examples(config.num_examples)
     folders = list(map(Path, FOLDERS)) if config.runs is None else [Path(str(config.runs)).expanduser()]
     if config.runs is not None and not folders[0].is_dir():
         raise UserError(f"runs must be a folder; got {folders[0]}. Give that of a run, of a sweep, or one above.")
@@ -84,12 +81,6 @@ def run(config: DictConfig) -> None:
     _list(console, "Damaged and left out", damaged)
     _write(Path(config.paths.output), compared, page)
     console.print(f"Everything is in {config.paths.output}", highlight=False, markup=False, soft_wrap=True)
-
-
-def check_num_examples(num_examples: Any) -> None:
-    """Raise a UserError where it is no number of images."""
-    if not isinstance(num_examples, int) or num_examples < 0:
-        raise UserError(f"num_examples must be a whole number from 0 on; got {num_examples}. 0 leaves the images out.")
 
 
 def _list(console: Console, heading: str, lines: Sequence[str]) -> None:

@@ -77,7 +77,6 @@ def test_a_plain_list_is_tagged_by_nltk(corpus, nltk_data):
         ('word,pos_tag\n"cat,NN\n' + "x" * 140_000, {}, "must be a CSV file"),
         (b"word,pos_tag\ncaf\xe9,NN\n", {}, "line 2 is not"),
         (TABLE, {"columns": ["word"]}, "must be two"),
-        (TABLE, {"num_words": 0}, "at least 1"),
     ],
 )
 def test_mistakes(corpus, content, changes, message):
