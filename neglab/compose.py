@@ -17,6 +17,7 @@ from neglab.config_check import check_values
 from neglab.config_files import PACKAGE, configs_folder, long_form
 from neglab.errors import UserError
 from neglab.saved_config import portable
+from neglab.typed_secrets import check_secrets
 
 if TYPE_CHECKING:
     from neglab.pipeline import Embedded, Parts
@@ -53,8 +54,10 @@ def resolved(config: DictConfig, groups: Sequence[str]) -> dict[str, Any]:
 
 
 def check_config(config: DictConfig) -> None:
-    """Raise a UserError where a value is not what is declared of its key, before anything is built."""
-    check_values(plain(config))
+    """Raise a UserError where a value is not what is declared of its key, or a secret, before anything is built."""
+    settings = plain(config)
+    check_secrets(settings)
+    check_values(settings)
 
 
 def plain(node: Any) -> Any:

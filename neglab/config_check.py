@@ -4,6 +4,7 @@ A constructor declares its group's keys by the annotations of its parameters, ra
 which no constructor takes, stand in `OPTIONS`.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -38,6 +39,7 @@ OPTIONS: dict[str, Any] = {
     "negation.seed": Seed,
     "negation.pairs": Sequence[Sequence[str]],
     "num_examples": CountOrZero,
+    "pictures": str | Sequence[str],
     "bootstrap.resamples": Count | None,  # pyright: ignore[reportOperatorIssue]
     "bootstrap.level": OpenShare,
     "bootstrap.seed": Seed,
@@ -45,6 +47,9 @@ OPTIONS: dict[str, Any] = {
 # A number is no text, a whole one no truth value, and neither NaN nor infinite.
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 TYPED = {long: short for short, (long, command) in SHORT_FORMS.items() if command is None}
+MEAN = "mean"  # over the OOD sets, in tables and metrics
+SET_NAME = re.compile(rf"(?!(id|{MEAN}|id images)$)[^\W_][\w .+-]{{0,49}}")
+RESERVED = "id_"  # scores/id_SET.csv holds the ID images as the stream of that set meets them
 LIST_ERRORS = ("is_instance_of", "sequence_str")  # pydantic's, where a list was expected
 
 
@@ -54,6 +59,8 @@ def check_values(settings: Mapping[str, Any]) -> None:
     Args:
         settings: a config as plain values; keys without a value are left out.
     """
+    for name in settings.get("ood_datasets") or ():
+        check_set_name(name)
     for key, value, validate in declared("", settings):
         _checked(key, value, validate)
 
@@ -84,6 +91,16 @@ def _checked(key: str, value: Any, validate: Validator) -> Any:
             f"{TYPED.get(key, key)} must {_rule(error)}; got {value!r:.100}. The command's --help page shows its usual "
             "value."
         ) from None
+
+
+def check_set_name(name: str) -> None:
+    """Raise a UserError where an OOD set's name cannot be that of a file, of a column and of one set alone."""
+    if not SET_NAME.fullmatch(name) or name.startswith(RESERVED):
+        raise UserError(
+            "An OOD set's name, its key in ood_datasets, must be at most 50 letters, digits, spaces and . _ + -, "
+            f"begin with a letter or digit, and be neither id nor mean nor begin with id_; got {name!r:.100}. Rename "
+            "it."
+        )
 
 
 @cache

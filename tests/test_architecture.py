@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors", "config_files", "ranges"},
-    {"types", "config_check"},
+    {"errors", "config_files", "ranges", "csv_cells"},
+    {"types", "config_check", "typed_secrets"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
     {"context", "chat", "saved_detector", "saved_config"},
     {

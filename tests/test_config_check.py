@@ -137,6 +137,40 @@ def test_the_message_has_rule_value_and_advice():
         compose(["score=mahalanobis", "score.shrinkage=oas"])
 
 
+BAD_NAMES = [
+    "../../evil",
+    "a/b",
+    "a\\b",
+    ".hidden",
+    "",
+    " ",
+    "-x",
+    "=x",
+    "id",
+    "mean",
+    "id images",
+    "id_near",
+    "a" * 51,
+]
+BAD_NAMES += ["a\nb", "a\n", "<script>", "a|b", "nul\0", "con:", "a*"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_set_name_is_that_of_a_file_and_of_a_column(name):
+    with pytest.raises(UserError, match="An OOD set's name, its key in ood_datasets"):
+        check_values({"ood_datasets": {name: {}}})
+
+
+@pytest.mark.parametrize("name", ["near", "Größe 2", "ssb_hard", "C-10.1", "idea", "means", "猫", "a+b"])
+def test_other_set_names_are_welcome(name):
+    check_values({"ood_datasets": {name: {}}})
+
+
+def test_every_shipped_set_has_such_a_name():
+    for path in (CONFIGS / "ood_datasets").glob("*.yaml"):
+        compose([f"ood_datasets={path.stem}"])
+
+
 def test_a_class_of_the_users_own_is_held_to_its_annotations(tmp_path, monkeypatch):
     (tmp_path / "own_scores.py").write_text("class Own:\n    def __init__(self, weight: float, name) -> None: ...\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -15,11 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from neglab.compose import make
+from neglab.config_check import MEAN, check_set_name
+from neglab.csv_cells import TableReader
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
 from neglab.tasks.failures import describe_failures, failures
 from neglab.tasks.published import compare, comparison_tables
-from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, unreadable, write_rows
+from neglab.tasks.report_tables import markdown, read
+from neglab.tasks.results import HEADINGS, METRICS, method_label, unreadable, write_rows
 from neglab.types import UserError
 
 AVERAGED = (*METRICS, "id_accuracy")
@@ -55,14 +58,19 @@ def read_results(path: Path) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows: list[Row] = list(csv.DictReader(file))
+            rows: list[Row] = list(TableReader(file))
         rows = [row | {name: float(row[name]) for name in AVERAGED} for row in rows]
         rows = [row | {"num_negatives": int(row["num_negatives"])} for row in rows]
         if any(not row["method"] or row["overrides"] is None or None in row for row in rows):
             raise ValueError("a row without a method, or with more cells than there are headings")
-        if "mean" not in {row["ood_dataset"] for row in rows}:
+        if not all(str(cell).isprintable() for row in rows for cell in row.values()):
+            raise ValueError("a character that is not printable")
+        for row in rows:
+            if row["ood_dataset"] != MEAN:
+                check_set_name(row["ood_dataset"])  # it names files of the run's folder
+        if MEAN not in {row["ood_dataset"] for row in rows}:
             raise ValueError("no row of the mean over the OOD sets")
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError, UserError) as error:
         raise unreadable(path, error) from error
     return rows
 
@@ -142,16 +150,8 @@ def write_aggregate(folder: Path, rows: Sequence[Row]) -> list[Table]:
     write_rows(folder / "aggregate.csv", rows)
     compared = [row for row in compare(rows) if row.get("published_source")]
     tables = [*summary_tables(rows), *comparison_tables(compared)]
-    write_atomically(folder / "aggregate.md", "\n".join(map(markdown, tables)).encode())
+    write_atomically(folder / "aggregate.md", markdown(list(map(read, tables))).encode())
     return tables
-
-
-def markdown(table: Table) -> str:
-    """A table of the console as Markdown."""
-    headings = [str(column.header) for column in table.columns]
-    rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    text = f"{table.title}\n\n{pipe_table(headings, ['---'] * len(headings), rows)}"
-    return text + f"\n{table.caption}\n" * bool(table.caption)
 
 
 def _cell(row: Row, name: str) -> str:

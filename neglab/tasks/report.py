@@ -33,6 +33,7 @@ FACTS = (
     "A higher ID score means more in-distribution. Bold is the best of a column; a click on a heading sorts by it.",
     "FPR95 (ID+): share of OOD images accepted where ID recall is nearest to 95%. FPR95 (OOD+): share of ID images "
     "rejected at the first threshold that catches 95% of the OOD images.",
+    "Images are shown where they lie in one of the folders that the option pictures names.",
 )
 
 Row = dict[str, Any]
@@ -72,7 +73,7 @@ def run(config: DictConfig) -> None:
         facts=[f"{len(runs)} finished runs, {len(unfinished)} without a result.", *FACTS],
         tables=[*methods, *map(read, published)],
         curves=curves(rows),
-        runs=_sections(runs, config.num_examples, damaged),
+        runs=_sections(runs, config.num_examples, picture_folders(config.pictures), damaged),
         unfinished=[(str(path), command(path)) for path in unfinished],
         damaged=damaged,
         environment=_without_command(environment()),
@@ -133,9 +134,15 @@ def method_tables(
     return tables
 
 
-def _sections(runs: Sequence[Run], num_examples: int, damaged: list[str]) -> list[RunSection]:
+def picture_folders(given: str | Sequence[str]) -> list[Path]:
+    """The folders whose images the page may show."""
+    listed = [given] if isinstance(given, str) else given
+    return [Path(folder).expanduser().absolute() for folder in listed]
+
+
+def _sections(runs: Sequence[Run], num_examples: int, folders: list[Path], damaged: list[str]) -> list[RunSection]:
     """What the page says of each run."""
-    sections, picture = [], cache(small_picture)  # the runs of a sweep share many images
+    sections, picture = [], cache(partial(small_picture, folders=folders))  # the runs of a sweep share many images
     for found in runs:
         computed_by = whole(found.environment, damaged) or {}
         sections.append(
