@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -33,6 +33,7 @@ OPTIONS: dict[str, Any] = {
     "explain.match_threshold": Cosine | None,  # pyright: ignore[reportOperatorIssue]
     "explain.recall": OpenShare,
     "explain.seed": Seed,
+    "learn.precision": Literal["32-true", "16-mixed", "bf16-mixed"],
     "learn.prompts_per_pass": Count,
     "learn.allow_fewer_images": bool,
     "learn.test": bool,

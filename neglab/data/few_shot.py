@@ -1,6 +1,6 @@
 """Few images of each ID class, for the methods that learn the classes from images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -46,6 +46,22 @@ class FewShot(ImageDataset):
         return replace(images.take(kept), view=view)
 
 
+def check_classes(names: Iterable[str], id_names: Sequence[str]) -> None:
+    """Raise a UserError where an ID class is not among those of which there are images.
+
+    Args:
+        names: classes of the few images.
+        id_names: class names of the ID dataset.
+    """
+    known = set(names)
+    if missing := [name for name in id_names if name not in known]:
+        raise UserError(
+            f"id_images must hold images of every ID class; got none of {len(missing)} classes, such as "
+            f"{missing[0]!r}. For your own classes: id_images=image_folder id_images.dataset.root=..., with the same "
+            "class names."
+        )
+
+
 def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequence[str]) -> LabelledEmbeddings:
     """The images of the ID classes, labelled by their position among `id_names`.
 
@@ -62,12 +78,8 @@ def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequ
     place = {name: i for i, name in enumerate(id_names)}
     label_of = torch.tensor([place.get(name, -1) for name in names])
     labels = label_of[images.labels]
-    if missing := sorted(set(range(len(place))) - set(labels.tolist())):
-        raise UserError(
-            f"id_images must hold images of every ID class; got none of {len(missing)} classes, such as "
-            f"{id_names[missing[0]]!r}. For your own classes: id_images=image_folder id_images.dataset.root=..., with "
-            "the same class names."
-        )
+    known = set(labels.tolist())
+    check_classes([name for i, name in enumerate(id_names) if place[name] in known], id_names)
     kept = (labels >= 0).nonzero().flatten()
     return LabelledEmbeddings(
         images.embeddings[kept], labels[kept], tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()

@@ -1,12 +1,13 @@
 """The contract of a negative selector: which words of the corpus become negative labels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.types import LabelledEmbeddings, LabelSet, UserError
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 
 class NegativeSelector(ABC):
@@ -19,6 +20,14 @@ class NegativeSelector(ABC):
 
     needs_corpus: ClassVar[bool] = True
     needs_id_images: ClassVar[bool] = False
+
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        """So many negatives can be selected at most; asked before anything is embedded.
+
+        Raises:
+            UserError: the corpus or the ID classes are too few.
+        """
+        return len(corpus)
 
     @abstractmethod
     def select(

@@ -1,12 +1,14 @@
 """CLIPScope's mining: the words farthest from the ID classes and the words nearest to them."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector
 from neglab.ranges import Count, CountOrZero
-from neglab.types import LabelledEmbeddings, LabelSet, UserError
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
 
@@ -37,24 +39,33 @@ class CLIPScopeSelector(NegativeSelector):
             raise UserError("negative_selector.num_far and negative_selector.num_near must not both be 0. Raise one.")
         self.num_far, self.num_near, self.class_rank = num_far, num_near, class_rank
 
-    def select(
-        self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
-    ) -> Int[Tensor, " M"]:
-        if self.num_far + self.num_near > len(corpus):
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        wanted = self.num_far + self.num_near
+        if wanted > len(corpus):
             raise UserError(
                 "negative_selector.num_far and negative_selector.num_near must sum to at most the number of words; got "
                 f"{self.num_far} + {self.num_near} with {len(corpus)} words. Lower them, or give a larger corpus."
             )
+        self._check_rank(len(id_names))
+        return wanted
+
+    def _check_rank(self, num_classes: int) -> None:
+        if self.class_rank > num_classes:
+            raise UserError(
+                f"class_rank must be at most the number of ID classes; got class_rank={self.class_rank} with "
+                f"{num_classes} classes. Lower negative_selector.class_rank: 50 of 1000 is the official choice."
+            )
+
+    def select(
+        self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
+    ) -> Int[Tensor, " M"]:
+        self.most(corpus.words, id_labels.names)
         order = self.similarity(corpus, id_labels).argsort(stable=True)
         return torch.cat([order[: self.num_far], order[len(order) - self.num_near :]])
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
         """The k-th largest cosine to an ID class."""
-        if self.class_rank > len(id_labels):
-            raise UserError(
-                f"class_rank must be at most the number of ID classes; got class_rank={self.class_rank} with "
-                f"{len(id_labels)} classes. Lower negative_selector.class_rank: 50 of 1000 is the official choice."
-            )
+        self._check_rank(len(id_labels))
         chunks = labels.embeddings.split(max(1, CHUNK_ELEMENTS // len(id_labels)))
         largest = [(chunk @ id_labels.embeddings.T).topk(self.class_rank, dim=1).values for chunk in chunks]
         return torch.cat([values[:, -1] for values in largest]).cpu()

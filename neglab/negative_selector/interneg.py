@@ -1,6 +1,7 @@
 """InterNeg's selection: words that are farther from the ID images of every class than the class's name is."""
 
 import logging
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from neglab.inversion import deviation, image_anchors
 from neglab.negative_selector.base import NegativeSelector
 from neglab.negative_selector.neglabel import NegLabelSelector
 from neglab.ranges import Count, CountOrZero, Share
-from neglab.types import LabelledEmbeddings, LabelSet, UserError
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class InterNegSelector(NegativeSelector):
         self.neglabel = NegLabelSelector(None, num_labels, quantile, remove_id_names=True, duplicate_guard=None)
         self.num_labels, self.allocation, self.modality = num_labels, allocation, modality
         self.minimum_per_part = minimum_per_part
+
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        return min(self.num_labels + self.minimum_per_part, len(corpus))
 
     def select(
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize, pad
 from neglab.ranges import Count, CountFromTwo, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import NegLabelScore, grouped_share
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 CHUNK_ELEMENTS = 2**22  # logits held at once beside the batch's own: 16 MiB; more only faults pages
 WINDOW = 10_000  # estimates that the adaptive gap looks back on
@@ -108,6 +108,9 @@ class AdaNegScore(Score[Memory]):
     @property
     def neutral(self) -> float:
         return 0.5 * (1 + self.static_weight)
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> Memory:
         num_grouped = len(self.neglabel.prepare(bank).negative_weights)

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from neglab.ranges import Positive
 from neglab.score.base import Score
-from neglab.types import TextBank, TextEncoder, UserError
+from neglab.types import Outline, TextBank, TextEncoder, UserError
 
 CHUNK_ELEMENTS = 2**22  # logits and counts held at once, each in up to 32 MiB
 
@@ -51,11 +51,14 @@ class CLIPScopeScore(Score[ClassCounts]):
     def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
-    def init(self, bank: TextBank, encoder: TextEncoder | None) -> ClassCounts:
-        if not len(bank.negatives):
+    def check(self, outline: Outline) -> None:
+        if not outline.num_negatives:
             raise UserError(
                 "CLIPScope's score needs at least one negative label; got none. Choose a negative_selector."
             )
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> ClassCounts:
+        self.check(Outline.of(bank))
         id_weights, negative_weights = bank.id_labels.embeddings, bank.negatives.embeddings
         counts = torch.ones(len(id_weights), dtype=torch.long, device=id_weights.device)
         return ClassCounts(id_weights / self.temperature, negative_weights / self.temperature, counts)

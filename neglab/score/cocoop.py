@@ -12,7 +12,7 @@ from neglab.context.prompts import ContextPrompts, MetaNet, TokenEncoder, condit
 from neglab.ranges import Count, Positive
 from neglab.score.base import Score
 from neglab.score.lsn import LSNScore, largest_share
-from neglab.types import TextBank, TextEncoder, UserError
+from neglab.types import Outline, TextBank, TextEncoder, UserError
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,11 @@ class CoCoOpScore(Score[CoCoOpState]):
         self.checkpoint, self.temperature = checkpoint, temperature
         self.prompts_per_pass, self.lsn = prompts_per_pass, lsn
 
-    def init(self, bank: TextBank, encoder: TextEncoder) -> CoCoOpState:
+    def check(self, outline: Outline) -> None:
+        self._prompts(outline.id_names)
+
+    def _prompts(self, id_names: tuple[str, ...]) -> PromptCheckpoint:
+        """Those that CoCoOp learned, of these classes."""
         if self.checkpoint is None:
             raise UserError("score.checkpoint must be a folder that `neglab learn` left; got none.")
         checkpoint = read_checkpoint(self.checkpoint)
@@ -71,8 +75,12 @@ class CoCoOpScore(Score[CoCoOpState]):
                 f"score=cocoop needs prompts that CoCoOp learned; those in {self.checkpoint} have no meta-net. Run "
                 "`neglab learn prompt_learner=cocoop`, or choose method=coop or method=lsn."
             )
+        checkpoint.class_positions(id_names)
+        return checkpoint
+
+    def init(self, bank: TextBank, encoder: TextEncoder) -> CoCoOpState:
         names = bank.id_labels.names
-        checkpoint.class_positions(names)
+        checkpoint = self._prompts(names)
         ids = bank.id_labels.embeddings
         context = checkpoint.tensors["context"].to(ids.device)
         prompts = context_prompts(encoder, names, context.shape[2], checkpoint.description.class_name, ids.device)

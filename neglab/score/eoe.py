@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neglab.ranges import NotNegative, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import Outline, TextBank, UserError
 
 CHUNK_ELEMENTS = 2**23  # float64 logits held at once: 64 MiB
 FORMS = ("eoe", "max", "msp", "energy", "max_logit")
@@ -55,12 +55,15 @@ class EOEScore(BankScore[OutlierBank]):
             raise UserError(f"score.form must be one of {', '.join(FORMS)}; got {form}. Choose one of these.")
         self.form, self.beta, self.temperature = form, beta, temperature
 
-    def prepare(self, bank: TextBank) -> OutlierBank:
-        if len(bank.negatives) == 0:
+    def check(self, outline: Outline) -> None:
+        if not outline.num_negatives:
             raise UserError(
                 "EOE compares with outlier labels; got 0 negatives. Choose another negative_selector than nothing, or "
                 "a score that needs none."
             )
+
+    def prepare(self, bank: TextBank) -> OutlierBank:
+        self.check(Outline.of(bank))
         return OutlierBank(bank.id_labels.embeddings, bank.negatives.embeddings)
 
     def score(self, images: Float[Tensor, "B D"], prepared: OutlierBank) -> Float[Tensor, " B"]:

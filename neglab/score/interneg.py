@@ -24,7 +24,7 @@ from neglab.inversion import (
 from neglab.ranges import Count, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,9 @@ class InterNegScore(Score[InterNegState]):
     @property
     def neutral(self) -> float:
         return 0.5
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> InterNegState:
         embeddings, prompts = bank.id_labels.embeddings, None

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neglab.ranges import Count
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import LabelledEmbeddings, TextBank, UserError
+from neglab.types import LabelledEmbeddings, Outline, TextBank, UserError
 
 CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
 
@@ -49,13 +49,16 @@ class KNNScore(BankScore[Tensor]):
     def __init__(self, num_neighbours: Count) -> None:
         self.num_neighbours = num_neighbours
 
-    def prepare(self, bank: TextBank) -> Float[Tensor, "N D"]:
-        images = id_images_of(bank, "KNN")
-        if len(images) < self.num_neighbours:
+    def check(self, outline: Outline) -> None:
+        if outline.num_id_images < self.num_neighbours:
             raise UserError(
                 f"num_neighbours must be at most the number of ID images; got num_neighbours={self.num_neighbours} "
-                f"with {len(images)} images. Lower score.num_neighbours or take more ID images."
+                f"with {outline.num_id_images} images. Lower score.num_neighbours or take more ID images."
             )
+
+    def prepare(self, bank: TextBank) -> Float[Tensor, "N D"]:
+        images = id_images_of(bank, "KNN")
+        self.check(Outline.of(bank))
         return images.embeddings
 
     def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:

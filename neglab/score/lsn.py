@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neglab.ranges import NotNegative, Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import Outline, TextBank, UserError
 
 FORMS = ("paper", "official")
 
@@ -65,14 +65,18 @@ class LSNScore(BankScore[LSNBank]):
         self.form, self.temperature, self.negative_temperature = form, temperature, negative_temperature
         self.positive_weight, self.negative_weight = positive_weight, negative_weight
 
-    def prepare(self, bank: TextBank) -> LSNBank:
-        num_classes, count = len(bank.id_labels), len(bank.negatives)
+    def check(self, outline: Outline) -> None:
+        num_classes, count = len(outline.id_names), outline.num_negatives
         if not count or count % num_classes:
             raise UserError(
                 f"LSN's score needs K negative prompts for each of the {num_classes} ID classes; got {count} "
                 "negatives. Choose method=lsn with prompt.checkpoint=FOLDER, which `neglab learn` leaves, and "
                 "llm_filter=none."
             )
+
+    def prepare(self, bank: TextBank) -> LSNBank:
+        self.check(Outline.of(bank))
+        num_classes, count = len(bank.id_labels), len(bank.negatives)
         negatives = bank.negatives.embeddings.unflatten(0, (count // num_classes, num_classes))
         return LSNBank(bank.id_labels.embeddings, negatives)
 

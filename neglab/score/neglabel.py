@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError, generator
+from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much again inside logsumexp; more only faults pages
 
@@ -50,13 +50,17 @@ class NegLabelScore(BankScore[GroupedBank]):
     def neutral(self) -> float:
         return 0.5
 
-    def prepare(self, bank: TextBank) -> GroupedBank:
-        count = len(bank.negatives)
-        if count < self.num_groups:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_groups:
             raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
+                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
+                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
+                "(negative_selector.fraction or num_labels)."
             )
+
+    def prepare(self, bank: TextBank) -> GroupedBank:
+        self.check(Outline.of(bank))
+        count = len(bank.negatives)
         kept = count - count % self.num_groups
         order = torch.randperm(kept, generator=generator(self.group_seed))
         negatives = bank.negatives.embeddings[:kept][order.to(bank.negatives.embeddings.device)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError, generator
+from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**23  # float64 similarities held at once: 64 MiB
 SOFTMAX_FORMS = ("sum_softmax", "max_softmax")
@@ -116,13 +116,17 @@ class NegLabelFormScore(BankScore[DealtBank]):
     def neutral(self) -> float | None:
         return 0.5 if self.form == "sum_softmax" else None
 
-    def prepare(self, bank: TextBank) -> DealtBank:
-        count = len(bank.negatives)
-        if count < self.num_groups:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_groups:
             raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
+                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
+                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
+                "(negative_selector.fraction or num_labels)."
             )
+
+    def prepare(self, bank: TextBank) -> DealtBank:
+        self.check(Outline.of(bank))
+        count = len(bank.negatives)
         size = count // self.num_groups
         order = torch.randperm(size * self.num_groups, generator=generator(self.group_seed))
         fused = order[: size * self.num_fused_groups].to(bank.negatives.embeddings.device)

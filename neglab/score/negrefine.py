@@ -10,7 +10,7 @@ from torch import Tensor
 from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder
+from neglab.types import Outline, TextBank, TextEncoder
 
 CHUNK_ELEMENTS = 2**22  # elements of pair embeddings gathered at once: 16 MiB
 
@@ -70,6 +70,9 @@ class NegRefineScore(Score[PairBank]):
     ) -> None:
         self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
         self.pair_weight, self.num_classes, self.num_negatives = pair_weight, num_classes, num_negatives
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> PairBank:
         negatives = bank.negatives.embeddings

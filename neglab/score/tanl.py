@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
 from neglab.score.base import Score
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
 SCORE_QUEUE = 20_000  # gate scores that the threshold looks back on
@@ -107,13 +107,21 @@ class TANLScore(Score[Activations]):
     def neutral(self) -> float:
         return 0.5
 
-    def init(self, bank: TextBank, encoder: TextEncoder | None) -> Activations:
-        id_labels, pool = bank.id_labels.embeddings, bank.negatives.embeddings
-        if len(pool) < self.num_active:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_active:
             raise UserError(
                 f"num_active must be at most the number of negatives; got num_active={self.num_active} with "
-                f"{len(pool)} negatives. Lower score.num_active or choose negative_selector=all."
+                f"{outline.num_negatives} negatives. Lower score.num_active or choose negative_selector=all."
             )
+        if self.noise == "text" and outline.num_negatives < self.num_noise:
+            raise UserError(
+                f"num_noise must be at most the number of negatives; got num_noise={self.num_noise} with "
+                f"{outline.num_negatives} negatives. Lower score.num_noise or choose score.noise=random."
+            )
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> Activations:
+        self.check(Outline.of(bank))
+        id_labels, pool = bank.id_labels.embeddings, bank.negatives.embeddings
         draw = generator(self.seed)
         texts = torch.randperm(len(id_labels), generator=draw)[-self.memory_length :].to(id_labels.device)
         noise = self._noise(id_labels, pool, encoder, draw)
@@ -164,11 +172,6 @@ class TANLScore(Score[Activations]):
             return encode_noise_images(self.num_noise, self.seed).to(pool.device)
         if self.noise == "random":
             return normalize(torch.randn(self.num_noise, pool.shape[1], generator=draw), dim=1).to(pool.device)
-        if len(pool) < self.num_noise:
-            raise UserError(
-                f"num_noise must be at most the number of negatives; got num_noise={self.num_noise} with {len(pool)} "
-                "negatives. Lower score.num_noise or choose score.noise=random."
-            )
         parts = pool.split(max(1, CHUNK_ELEMENTS // len(id_labels)))
         nearest = torch.cat([(part @ id_labels.T).amax(dim=1) for part in parts])
         return pool[nearest.argsort(stable=True)[: self.num_noise]]

@@ -21,7 +21,7 @@ from neglab.inversion import (
 from neglab.ranges import Count, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import CHUNK_ELEMENTS, GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,9 @@ class TINSScore(Score[TINSState]):
     @property
     def neutral(self) -> float:
         return 0.5
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> TINSState:
         grouped = self.neglabel.prepare(bank)

@@ -18,6 +18,9 @@ class StreamPlan(ABC):
     def __init__(self, batch_size: int, seed: int, reset: bool) -> None:
         self.batch_size, self.seed, self.reset = batch_size, seed, reset
 
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise a UserError where no stream can be drawn; asked before anything is embedded."""
+
     @abstractmethod
     def draw(self, num_id: int, num_ood: int) -> Stream:
         """The stream of one OOD set. Positions below `num_id` are ID images, the others OOD images.

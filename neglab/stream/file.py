@@ -24,11 +24,11 @@ class FileStream(StreamPlan):
         super().__init__(batch_size, 0, reset)
         self.path = Path(path).expanduser()
 
+    def check(self) -> None:
+        self._positions()
+
     def draw(self, num_id: int, num_ood: int) -> Stream:
-        try:
-            positions = [int(line) for line in self.path.read_text().split()]
-        except (OSError, ValueError) as error:
-            raise UserError(f"stream.path must be a text file with one number per line; {self.path}: {error}") from None
+        positions = self._positions()
         total = num_id + num_ood
         if not positions or len(set(positions)) != len(positions) or not 0 <= min(positions) <= max(positions) < total:
             raise UserError(
@@ -36,6 +36,12 @@ class FileStream(StreamPlan):
                 f"{num_ood} OOD images. Mend the file, or choose stream=shuffled."
             )
         return Stream(torch.tensor(positions), self.batch_size, self.seed)
+
+    def _positions(self) -> list[int]:
+        try:
+            return [int(line) for line in self.path.read_text().split()]
+        except (OSError, ValueError) as error:
+            raise UserError(f"stream.path must be a text file with one number per line; {self.path}: {error}") from None
 
     def describe(self) -> str:
         return f"order of {self.path.name}, batches of {self.batch_size}{'' if self.reset else ', never reset'}"

@@ -30,10 +30,10 @@ def run(config: DictConfig) -> float:
     description = describe(config)
     title = method_label(description)
     parts = build(config)
+    if not parts.selector.needs_corpus:
+        raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
     material = gather(parts)
     bank = material.bank
-    if not len(bank.negatives):
-        raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
     shares = {
         name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
         for name, images in material.images.items()
