@@ -106,13 +106,14 @@ def check_set_name(name: str) -> None:
 
 @cache
 def parameters(target: str) -> dict[str, Validator]:
-    """What a class's constructor takes, by name; empty for what cannot be imported, which is said when it is built."""
+    """What a class's constructor takes, by name; empty where none can be found, which is said when it is built."""
     module, _, name = target.rpartition(".")
     try:
         constructed = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError):
+        made_by = constructed.__init__ if isinstance(constructed, type) else constructed
+        hints = get_type_hints(made_by, include_extras=True)
+    except (ImportError, AttributeError, ValueError, NameError, TypeError):
         return {}
-    hints = get_type_hints(constructed.__init__ if isinstance(constructed, type) else constructed, include_extras=True)
     found = {name: _validator(hint) for name, hint in hints.items() if name != "return"}
     return {name: validate for name, validate in found.items() if validate is not None}
 
@@ -154,4 +155,4 @@ def _builds(value: Any) -> bool:
 def _rule(error: ValidationError) -> str:
     """What the value must be, as pydantic says it."""
     rules = ["be a list" if found["type"] in LIST_ERRORS else found["msg"] for found in error.errors()]
-    return " or ".join(dict.fromkeys(rule.removeprefix("Input should ") for rule in rules)).replace(" or be ", " or ")
+    return " or ".join(dict.fromkeys(re.sub(r"^\w+ should ", "", rule) for rule in rules)).replace(" or be ", " or ")

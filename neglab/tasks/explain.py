@@ -32,7 +32,7 @@ def run(config: DictConfig) -> float:
     parts = build(config)
     if not parts.selector.needs_corpus:
         raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
-    material = gather(parts)
+    material = gather(parts, scored=False)
     bank = material.bank
     shares = {
         name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
