@@ -66,15 +66,8 @@ def calibrate(
         the binomial", 1934. Its lower end is also that of the exact law of an order statistic, a Beta distribution
         (Wilks, "Determination of sample sizes for setting tolerance limits", 1941); ties only raise acceptance.
     """
-    check_shares(id_acceptance=id_acceptance, confidence=confidence, margin=margin)
-    count, least = len(scores), math.ceil(1 / (1 - id_acceptance) - SLACK)
-    if count < least:
-        raise UserError(
-            f"id_acceptance={id_acceptance} needs at least {least} ID images, so that one may lie below the threshold, "
-            f"and {images_needed(id_acceptance, confidence, margin)} for a true share above "
-            f"{max(0.0, id_acceptance - margin):.4g} with {confidence:.0%} confidence; got {count}. Give more ID "
-            "images, or set the threshold yourself."
-        )
+    count = len(scores)
+    check_count(count, id_acceptance, confidence, margin)
     wanted = _num_wanted(count, id_acceptance)
     threshold = float(scores.double().sort(descending=True).values[wanted - 1])
     accepted = int((scores.double() >= threshold).sum())
@@ -92,6 +85,19 @@ def calibrate(
             100 * (id_acceptance - margin),
         )
     return Calibration(threshold, count, accepted, id_acceptance, lower, upper, confidence)
+
+
+def check_count(count: int, id_acceptance: float, confidence: float, margin: float) -> None:
+    """Raise a UserError where so many ID images are too few for one of them to lie below the threshold."""
+    check_shares(id_acceptance=id_acceptance, confidence=confidence, margin=margin)
+    least = math.ceil(1 / (1 - id_acceptance) - SLACK)
+    if count < least:
+        raise UserError(
+            f"id_acceptance={id_acceptance} needs at least {least} ID images, so that one may lie below the threshold, "
+            f"and {images_needed(id_acceptance, confidence, margin)} for a true share above "
+            f"{max(0.0, id_acceptance - margin):.4g} with {confidence:.0%} confidence; got {count}. Give more ID "
+            "images, or set the threshold yourself."
+        )
 
 
 def check_shares(**shares: object) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import multiprocessing
 import os
 import sys
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from neglab.config_files import commands, configs_folder, long_form
@@ -183,22 +185,31 @@ class Task:
         if hydra.mode == RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] == "joblib":
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of_job(hydra.job.num)
             multiprocessing.set_start_method(None, force=True)  # joblib's own cannot start a loader's workers
+        from neglab.tasks.failures import forget_failure, record_failure
+
+        folder, in_sweep = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
         try:
+            if in_sweep:
+                forget_failure(folder)
             return self.run(config) if self.launched else together(lambda: self.run(config), Helper(config))
         except Exception as error:
-            # A launcher of jobs sends it to the process that launched them, without its causes.
-            if message := users_mistake(error):
-                raise UserError(message) from error
-            raise
+            if not in_sweep:
+                raise
+            # Hydra would leave a sweep without its end; `AggregateSeeds` sees to the exit status.
+            record_failure(folder, error, users_mistake(error))
+            return math.nan
 
     def run(self, config: Any) -> Any:
         """The command's task, once there is one process or a trainer that uses all."""
+        from neglab.compose import check_config
+
         strategy = config.get("trainer", {}).get("strategy", "ddp")
         if several_processes() and strategy != "ddp":
             raise UserError(
                 "Several processes, as torchrun or srun start them, need trainer=multi_node; got a trainer with "
                 f"strategy={strategy}, which would leave all but one idle. Choose trainer=multi_node, or start one."
             )
+        check_config(config)
         return import_module(f"neglab.tasks.{self.command}").run(config)
 
 

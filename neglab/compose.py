@@ -1,6 +1,7 @@
 """Composes the YAML configs and builds what they describe. Imports no torch before it builds."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
+from neglab.config_check import check_values
 from neglab.config_files import PACKAGE, configs_folder, long_form
 from neglab.errors import UserError
+from neglab.saved_config import portable
+from neglab.typed_secrets import check_secrets
 
 if TYPE_CHECKING:
     from neglab.pipeline import Embedded, Parts
-
-ASSETS = "${neglab.assets:}"
 
 
 def register_resolvers() -> None:
@@ -41,28 +44,36 @@ def compose(overrides: Sequence[str] = (), command: str = "evaluate", output: st
         config["run"] = {"choices": dict(config.hydra.runtime.choices), "overrides": list(config.hydra.overrides.task)}
         config["paths"]["output"] = str(output)
         del config["hydra"]
+    check_config(config)
     return config
 
 
 def resolved(config: DictConfig, groups: Sequence[str]) -> dict[str, Any]:
-    """These groups as plain values, what ships with the package by its place there: `construct` builds them again."""
-    return {group: _portable(OmegaConf.to_container(config[group], resolve=True)) for group in groups}
+    """These groups as plain values for a file; `neglab.saved_config.construct` builds them again."""
+    return {group: portable(OmegaConf.to_container(config[group], resolve=True)) for group in groups}
 
 
-def construct(node: dict[str, Any]) -> Any:
-    """The object of a group that `resolved` has written down.
-
-    Raises:
-        UserError: it would run other code than that of a class of neglab; the file may come from anyone.
-    """
-    for target in _targets(node):
-        if not target.startswith("neglab.") or get_class(target).__module__ != target.rpartition(".")[0]:
-            raise UserError(f"A saved config may build classes of neglab alone; got {target}. Do not trust its file.")
-    register_resolvers()
-    return _made(node)
+def check_config(config: DictConfig) -> None:
+    """Raise a UserError where a value is not what is declared of its key, or a secret, before anything is built."""
+    settings = plain(config)
+    check_secrets(settings)
+    check_values(settings)
 
 
-def _made(node: Any) -> Any:
+def plain(node: Any) -> Any:
+    """Plain values. A key without one, or one that hangs on another's, is left out: it is missed where it is needed."""
+    if isinstance(node, ListConfig):
+        return OmegaConf.to_container(node, resolve=True)
+    if not isinstance(node, DictConfig):
+        return node
+    found = {}
+    for key in node:
+        with suppress(MissingMandatoryValue, InterpolationResolutionError):
+            found[str(key)] = plain(node[key])
+    return found
+
+
+def make(node: Any) -> Any:
     """The object of a config. A user's mistake comes as it was raised, not in Hydra's wrapping."""
     try:
         return instantiate(node)
@@ -73,27 +84,6 @@ def _made(node: Any) -> Any:
         if cause is None:
             raise
         raise cause from None
-
-
-def _targets(value: Any) -> list[str]:
-    """What a config would build, at any depth."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    own = [str(value["_target_"])] if isinstance(value, dict) and "_target_" in value else []
-    return own + [target for item in items for target in _targets(item)]
-
-
-def _portable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_portable(item) for item in value]
-    return value.replace(str(PACKAGE / "assets"), ASSETS) if isinstance(value, str) else value
-
-
-def check_seed(config: DictConfig) -> None:
-    """Raise a UserError where the seed is no integer."""
-    if not isinstance(config.seed.value, int):
-        raise UserError(f"The seed must be an integer; got seed={config.seed.value}. A sweep: -m seed=0,1,2")
 
 
 @dataclass
@@ -113,7 +103,7 @@ class Kept:
         setting = OmegaConf.to_container(node, resolve=True)
         if group not in self.made or self.made[group][0] != setting:
             self.made.pop(group, None)  # first, since two backbones may not fit into memory
-            self.made[group] = (setting, _made(node))
+            self.made[group] = (setting, make(node))
         return self.made[group][1]
 
 
@@ -125,35 +115,36 @@ def build(config: DictConfig, kept: Kept | None = None) -> "Parts":
         kept: of the sweep's earlier jobs: where a group's config is the same, its object is the same.
 
     Raises:
-        UserError: the seed is no integer, a benchmark has no OOD set, or ID images are needed and none are named.
+        UserError: a value is not what its key takes, a benchmark has no OOD set, or the ID images that the method needs
+            are not named.
     """
     from neglab.pipeline import Parts
     from neglab.store import Store
 
-    check_seed(config)
+    check_config(config)
     if "ood_datasets" in config and not config.ood_datasets:
         raise UserError("At least one OOD set is needed; got none. Choose one with ood_datasets=, such as emoji.")
-    selector, score = _made(config.negative_selector), _made(config.score)
+    selector, score = make(config.negative_selector), make(config.score)
     needs_id_images = selector.needs_id_images or score.needs_id_images
     if needs_id_images and OmegaConf.missing_keys(config.id_images):
         raise UserError(
             "This method learns the classes from a few ID images; got none. Give a folder with one subfolder per "
             "class, named as the class: id_images=image_folder id_images.dataset.root=FOLDER"
         )
-    make = (kept or Kept()).make
+    once = (kept or Kept()).make
     ood_datasets = config.get("ood_datasets", {})
     return Parts(
-        backbone=make("backbone", config.backbone),
-        id_dataset=make("id_dataset", config.id_dataset),
-        id_images=make("id_images", config.id_images) if needs_id_images else None,
-        ood_datasets={str(name): make(f"ood_datasets.{name}", ood_datasets[name]) for name in ood_datasets},
-        corpus=make("corpus", config.corpus),
-        prompts=make("prompt", config.prompt),
+        backbone=once("backbone", config.backbone),
+        id_dataset=once("id_dataset", config.id_dataset),
+        id_images=once("id_images", config.id_images) if needs_id_images else None,
+        ood_datasets={str(name): once(f"ood_datasets.{name}", ood_datasets[name]) for name in ood_datasets},
+        corpus=once("corpus", config.corpus),
+        prompts=once("prompt", config.prompt),
         selector=selector,
-        label_filter=_made(config.llm_filter),
+        label_filter=make(config.llm_filter),
         score=score,
-        stream=_made(config.stream),
-        loading=_made(config.data),
-        devices=_made(config.trainer),
+        stream=make(config.stream),
+        loading=make(config.data),
+        devices=make(config.trainer),
         store=Store(config.paths.store),
     )

@@ -15,11 +15,12 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.calibration import Calibration, calibrate
-from neglab.compose import build, compose, construct, resolved
+from neglab.compose import build, compose, resolved
 from neglab.image_inputs import ImageInput, as_list, transformed
 from neglab.pipeline import gather
 from neglab.predictions import Prediction, predictions
 from neglab.prompt.templates import PromptTemplates
+from neglab.saved_config import construct
 from neglab.saved_detector import Recipe, Settings, read_detector, write_detector
 from neglab.score.base import Score
 from neglab.text_encoder import DirectTextEncoder
@@ -247,11 +248,11 @@ class Detector:
         """
         settings, bank = read_detector(Path(folder).expanduser())
         recipe = settings.recipe
-        backbone, scorer = construct(recipe.groups["backbone"]), construct(recipe.groups["score"])
+        backbone, scorer = construct("backbone", recipe.groups["backbone"]), construct("score", recipe.groups["score"])
         recipe.check_backbone(backbone.fingerprint)
         if bank.id_labels.embeddings.shape[1] != backbone.embedding_dim:
             raise UserError(f"The detector in {folder} is damaged: its text bank is not its backbone's. Save it again.")
-        prompts = construct(recipe.groups["prompt"]) if scorer.needs_encoder else None
+        prompts = construct("prompt", recipe.groups["prompt"]) if scorer.needs_encoder else None
         detector = cls(backbone, prompts, scorer, bank, recipe, device)
         detector._threshold, detector.calibration = settings.threshold, settings.calibration
         return detector

@@ -27,6 +27,7 @@ from neglab.modules.encoding_task import described
 from neglab.modules.prediction import Devices
 from neglab.parts import Rows, RowsOf, StoredRows, merge_parts, read_parts
 from neglab.prompt.templates import SLOT, PromptTemplates
+from neglab.ranges import Count, CountOrZero
 from neglab.store import Entry, Manifest, Store
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
@@ -49,11 +50,11 @@ class Loading:
         download: public sets that torchvision can fetch are fetched where they are missing.
     """
 
-    image_batch_size: int
-    text_batch_size: int
-    num_workers: int
-    max_unreadable: int
-    score_batch_size: int
+    image_batch_size: Count
+    text_batch_size: Count
+    num_workers: CountOrZero
+    max_unreadable: CountOrZero
+    score_batch_size: Count
     download: bool = False
 
 

@@ -118,22 +118,11 @@ class Descent:
         steps: S, of AdamW.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-
-    Raises:
-        UserError: a value out of range.
     """
 
     steps: int
     learning_rate: float
     weight_decay: float
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UserError(f"score.steps must be at least 1; got {self.steps}. Raise it.")
-        if self.learning_rate <= 0:
-            raise UserError(f"score.learning_rate must be positive; got {self.learning_rate}. The papers take 0.02.")
-        if self.weight_decay < 0:
-            raise UserError(f"score.weight_decay must not be negative; got {self.weight_decay}. 0 switches it off.")
 
 
 def placeholder_prompts(

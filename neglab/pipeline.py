@@ -12,7 +12,7 @@ import torch
 from neglab.backbone.base import Backbone
 from neglab.corpus.base import Corpus
 from neglab.data.base import ImageDataset, ImageList
-from neglab.data.few_shot import FewShot, for_classes
+from neglab.data.few_shot import FewShot, check_classes, for_classes
 from neglab.data.names import given_names
 from neglab.embedder import Embedder, Loading
 from neglab.llm_filter.base import LabelFilter
@@ -23,7 +23,7 @@ from neglab.prompt.templates import PromptTemplates
 from neglab.score.base import Score
 from neglab.store import Store
 from neglab.stream.base import StreamPlan
-from neglab.types import LabelledEmbeddings, LabelSet, ScoredPair, TextBank, UserError, Words
+from neglab.types import LabelledEmbeddings, LabelSet, Outline, ScoredPair, TextBank, UserError, Words
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +149,26 @@ class Material:
         return self.embedded.images
 
 
-def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset]) -> Embedded:
+def check(parts: Parts, id_words: Words, corpus_words: Words, scored: bool) -> None:
+    """Raise a UserError for what cannot work, as far as configs, class names and words tell before the first pass."""
+    num_id_images = 0
+    if parts.id_images is not None:
+        own_names = parts.id_images.class_names().names
+        check_classes(own_names, id_words.names)
+        num_id_images = parts.id_images.num_per_class * max(len(own_names), len(id_words))
+    parts.label_filter.check()
+    num_negatives = parts.selector.most(corpus_words, id_words.names)
+    if scored:
+        parts.score.check(Outline(id_words.names, num_negatives, num_id_images))
+        if parts.score.order_dependent:
+            parts.stream.check()
+
+
+def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset], scored: bool) -> Embedded:
     """ID labels, corpus and images, from the store or through the towers."""
     id_words = parts.id_dataset.class_names()
     corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
+    check(parts, id_words, corpus_words, scored)
     sets = dict(image_sets)
     if parts.id_images is not None:
         sets[ID_IMAGES] = parts.id_images
@@ -164,7 +180,10 @@ def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset
 
 
 def gather(
-    parts: Parts, image_sets: Mapping[str, ImageDataset] | None = None, earlier: Embedded | None = None
+    parts: Parts,
+    image_sets: Mapping[str, ImageDataset] | None = None,
+    earlier: Embedded | None = None,
+    scored: bool = True,
 ) -> Material:
     """ID labels and corpus, selector, filter, text bank, images.
 
@@ -172,13 +191,14 @@ def gather(
         parts: of the run.
         image_sets: which images to embed; None: the benchmark's.
         earlier: of the benchmark, in an earlier job of the sweep; taken as it is where it was made from the same parts.
+        scored: the score is to work with what is gathered.
     """
     times: dict[str, float] = {}
     encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
     with timed(times, "embed"):
         embedded = earlier
         if embedded is None or embedded.source != parts.before_the_towers:
-            embedded = embed(parts, encoder, parts.benchmark if image_sets is None else image_sets)
+            embedded = embed(parts, encoder, parts.benchmark if image_sets is None else image_sets, scored)
     id_labels, id_images = embedded.id_labels, embedded.id_images
     with timed(times, "mine"):
         selected = embedded.corpus.take(parts.selector.select(embedded.corpus, id_labels, id_images))

@@ -119,6 +119,27 @@ class TextBank:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What is known of a text bank before anything is embedded.
+
+    Attributes:
+        id_names: the ID classes.
+        num_negatives: at most so many.
+        num_id_images: at most so many.
+    """
+
+    id_names: tuple[str, ...]
+    num_negatives: int
+    num_id_images: int
+
+    @classmethod
+    def of(cls, bank: TextBank) -> "Outline":
+        """That of a whole bank."""
+        num_id_images = 0 if bank.id_images is None else len(bank.id_images)
+        return cls(bank.id_labels.names, len(bank.negatives), num_id_images)
+
+
+@dataclass(frozen=True)
 class Stream:
     """The order in which an order-dependent score meets the test images of one OOD set.
 

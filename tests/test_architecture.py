@@ -9,13 +9,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors", "config_files"},
-    {"types"},
+    {"errors", "config_files", "ranges", "csv_cells"},
+    {"types", "config_check", "typed_secrets"},
     {"files"},
     {"parts"},
     {"fingerprint"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
-    {"context", "chat", "saved_detector"},
+    {"context", "chat", "saved_detector", "saved_config"},
     {
         "corpus",
         "prompt_learner",

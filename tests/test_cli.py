@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -160,7 +161,7 @@ def test_jobs_at_once_share_the_store_and_one_table(neglab, overrides, tmp_path)
     assert "ConfigStore" not in finished.stderr
     finished = neglab(*sweep, "negative_selector.fraction=2")
     assert finished.returncode == 1 and "Traceback" not in finished.stderr
-    assert "negative_selector.fraction must be in (0, 1]" in finished.stderr
+    assert "negative_selector.fraction must be less than or equal to 1" in finished.stderr
 
 
 def test_a_sweep_over_seeds_encodes_once_and_averages(neglab, overrides, tmp_path):
@@ -179,6 +180,24 @@ def test_a_sweep_over_seeds_encodes_once_and_averages(neglab, overrides, tmp_pat
     jobs = sorted(sweep.parent.glob("*/metrics.json"), key=lambda path: int(path.parent.name.split("_")[0]))
     encoded = [json.loads(path.read_text())["time/num_encoded"] for path in jobs]
     assert len(jobs) == 6 and encoded[0] > 0 and sum(encoded[1:]) == 0
+
+
+def test_one_failed_job_leaves_the_others_their_table(neglab, overrides, tmp_path):
+    mining = ["negative_selector.fraction=0.5", "hydra.sweep.dir=sweep"]
+    sweep = ["-m", "method=neglabel", "score.num_groups=1,1000,2,0.5", *overrides, *mining]
+    finished = neglab(*sweep)
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert "2 jobs failed" in finished.stderr
+    assert re.search(r"1_neglabel_seed0: num_groups must be at most the number of negatives", finished.stderr)
+    assert re.search(r"3_neglabel_seed0: score\.num_groups must be a valid integer; got 0\.5", finished.stderr)
+    with (tmp_path / "sweep" / "aggregate.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["overrides"].split("score.num_groups=")[1].split()[0] for row in rows} == {"1", "2"}
+    assert "Mean over the OOD sets" in finished.stdout
+    # Mended, the same folder has no failed job any more.
+    finished = neglab("-m", "method=neglabel", "score.num_groups=1,4,2,5", *overrides, *mining)
+    assert finished.returncode == 0, finished.stderr
+    assert not list(tmp_path.glob("sweep/*/failed.txt"))
 
 
 def test_wandb_without_an_account_is_offline_and_asks_nothing(neglab, overrides, tmp_path):

@@ -14,10 +14,9 @@ import torch
 from safetensors.torch import load_file, save
 
 import neglab
-from neglab.compose import construct
 from neglab.config_files import long_form
 from neglab.detector import Detector
-from neglab.files import Document
+from neglab.files import Document, digest
 from neglab.saved_detector import DESCRIPTION, FORMAT, TENSORS, read_detector
 from neglab.types import UserError
 
@@ -255,10 +254,24 @@ def test_other_weights_are_refused(make, tiny_model, tmp_path):
         Detector.load(tmp_path / "saved")
 
 
-@pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "neglab.cli.main", "neglab.store.Path"])
-def test_a_saved_config_builds_our_classes_alone(target):
-    with pytest.raises((UserError, ValueError)):
-        construct({"_target_": "neglab.score.mcm.MCMScore", "temperature": {"_target_": target, "args": "true"}})
+def test_a_detector_that_names_code_runs_none(make, tmp_path):
+    make().save(tmp_path / "saved")
+    path, evil = tmp_path / "saved" / DESCRIPTION, tmp_path / "evil.txt"
+    document = json.loads(path.read_text())
+    text = f"${{oc.create:{{_target_: pathlib.Path.write_text, _args_: ['{evil}', x]}}}}"
+    call = {"_target_": "pathlib.Path.write_text", "self": str(evil), "data": "x"}
+    for group, key, value in [
+        ("score", "temperature", text),
+        ("backbone", "model", text),
+        ("score", "group_seed", call),
+    ]:
+        changed = json.loads(json.dumps(document))
+        changed["content"]["settings"]["recipe"]["groups"][group][key] = value
+        changed["sha256"] = digest(changed["content"])
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UserError, match="Do not trust its file"):
+            Detector.load(tmp_path / "saved")
+    assert not evil.exists()
 
 
 BAD_NAMES = [([], "got none"), (["cat", " "], "must not be empty; got one in place 2"), ("/no/file", "must exist")]

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
+from neglab.ranges import Positive
 from neglab.types import UserError
 
 NO_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -64,7 +65,7 @@ class HuggingFaceBackbone(Backbone):
         self,
         model: str,
         revision: str | None,
-        logit_scale: float | None,
+        logit_scale: Positive | None,
         precision: str,
         long_texts: str,
         transform: str,

@@ -119,8 +119,6 @@ class TokenTower(nn.Module):
 
     def __init__(self, backbone: Backbone, prompts_per_pass: int) -> None:
         super().__init__()
-        if prompts_per_pass < 1:
-            raise UserError(f"learn.prompts_per_pass must be at least 1; got {prompts_per_pass}.")
         self.backbone, self.prompts_per_pass = backbone, prompts_per_pass
 
     def forward(

@@ -76,16 +76,6 @@ def sample(words: Iterable[Word], num_words: int | None, seed: int) -> Words:
     return first_occurrences(drawn.values())
 
 
-def check_num_words(num_words: object) -> None:
-    """A sample holds at least one word.
-
-    Raises:
-        UserError: it would not.
-    """
-    if num_words is not None and (not isinstance(num_words, int) or num_words < 1):
-        raise UserError(f"corpus.num_words must be at least 1, or null for all words; got {num_words!r}.")
-
-
 def counted(items: Iterable[Item], expected: int | None, source: object) -> Iterator[Item]:
     """Hands the items on, and checks their number at the end."""
     count = 0

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 
 from neglab.corpus.base import Corpus
+from neglab.ranges import Seed
 from neglab.types import UserError, Words
 
 
@@ -26,7 +27,7 @@ class CSPCorpus(Corpus):
     Differs: over our own WordNet lists the draws fall on words in another order. The generator is the corpus's own.
     """
 
-    def __init__(self, words: Corpus, superclasses: Sequence[str], seed: int) -> None:
+    def __init__(self, words: Corpus, superclasses: Sequence[str], seed: Seed) -> None:
         if not superclasses:
             raise UserError("corpus.superclasses must hold at least one name; got none.")
         self.base, self.superclasses, self.seed = words, tuple(superclasses), seed

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neglab.chat.base import Chat, Message
 from neglab.corpus.base import Corpus
+from neglab.ranges import Count
 from neglab.store import digest, write_atomically
 from neglab.types import UserError, Words
 
@@ -50,17 +51,15 @@ class EOECorpus(Corpus):
         self,
         chat: Chat,
         kind: str,
-        num_labels: int,
-        labels_per_reply: int,
-        num_per_class: int,
+        num_labels: Count,
+        labels_per_reply: Count,
+        num_per_class: Count,
         domain: str | None,
-        max_new_tokens: int,
+        max_new_tokens: Count,
         store: str,
     ) -> None:
         if kind not in KINDS:
             raise UserError(f"corpus.kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-        if min(num_labels, labels_per_reply, num_per_class) < 1:
-            raise UserError("corpus.num_labels, corpus.labels_per_reply and corpus.num_per_class must be at least 1.")
         if kind == "fine_grained" and not domain:
             raise UserError("corpus.kind=fine_grained needs what the classes are, such as corpus.domain=bird.")
         self.chat, self.kind, self.domain = chat, kind, domain

@@ -1,12 +1,12 @@
 """One file of labels: a plain list, or the negative_labels.csv of an earlier run."""
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from neglab.corpus.base import Corpus, Word, entries_of, first_occurrences, lines_of
+from neglab.csv_cells import TableReader
 from neglab.types import PartOfSpeech, UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,13 @@ class FileCorpus(Corpus):
         return words
 
     def _csv_rows(self, lines: Iterator[str]) -> list[Word]:
-        reader = csv.DictReader(lines)
+        reader = TableReader(lines)
         try:
             return self._words(reader)
         except csv.Error as error:
             raise UserError(f"{self.path} must be a CSV file; near line {reader.line_num}: {error}.") from error
 
-    def _words(self, reader: Any) -> list[Word]:
+    def _words(self, reader: TableReader) -> list[Word]:
         if "label" not in (reader.fieldnames or ()):
             raise UserError(f"{self.path} must have a column `label`; its header is {reader.fieldnames}.")
         rows: list[Word] = []

@@ -9,6 +9,7 @@ from nltk.corpus.reader.wordnet import ADJ, ADJ_SAT, NOUN, WordNetCorpusReader, 
 from nltk.corpus.util import LazyCorpusLoader
 
 from neglab.corpus.base import Corpus, Word, check_count, first_occurrences
+from neglab.ranges import Count
 from neglab.types import PartOfSpeech, UserError, Words
 
 ENGLISH = "eng"
@@ -53,7 +54,7 @@ class NLTKWordNetCorpus(Corpus):
     Source: Princeton WordNet, Open English WordNet and the Open Multilingual Wordnet, by nltk's readers.
     """
 
-    def __init__(self, wordnet: str, language: str, multilingual: str, expected_count: int | None) -> None:
+    def __init__(self, wordnet: str, language: str, multilingual: str, expected_count: Count | None) -> None:
         self.wordnet, self.language, self.multilingual = wordnet, language, multilingual
         self.expected_count = expected_count
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from neglab.corpus.base import Corpus, Word, check_num_words, counted, entries_of, lines_of, sample
+from neglab.corpus.base import Corpus, Word, counted, entries_of, lines_of, sample
+from neglab.ranges import Count, CountOrZero, Seed
 from neglab.types import PartOfSpeech, UserError, Words
 
 
@@ -39,18 +40,15 @@ class PosTagsCorpus(Corpus):
         self,
         path: str,
         source: str,
-        columns: Any,
+        columns: Sequence[str | CountOrZero] | None,
         nouns: Sequence[str],
         adjectives: Sequence[str],
-        num_words: int | None,
-        seed: int,
-        expected_count: int | None,
+        num_words: Count | None,
+        seed: Seed,
+        expected_count: Count | None,
     ) -> None:
-        if columns is not None and not _are_columns(columns):
-            raise UserError(
-                f"corpus.columns must be two, of word and tag, by name or by number from 0, or null; got {columns!r}."
-            )
-        check_num_words(num_words)
+        if columns is not None and len(columns) != 2:
+            raise UserError(f"corpus.columns must be two, of word and tag, or null; got {list(columns)}.")
         self.path, self.source, self.columns = Path(path).expanduser(), source, columns
         adjective_tags: dict[str, PartOfSpeech] = dict.fromkeys(adjectives, "adjective")
         self.kinds: dict[str, PartOfSpeech] = {**adjective_tags, **dict.fromkeys(nouns, "noun")}
@@ -94,12 +92,6 @@ class PosTagsCorpus(Corpus):
                     )
         except csv.Error as error:
             raise UserError(f"{self.path} must be a CSV file; near line {reader.line_num}: {error}.") from error
-
-
-def _are_columns(columns: object) -> bool:
-    if isinstance(columns, str) or not isinstance(columns, Sequence) or len(columns) != 2:
-        return False
-    return all(isinstance(column, str) or (type(column) is int and column >= 0) for column in columns)
 
 
 def _tag(entries: Iterable[str]) -> Iterator[tuple[str, str]]:

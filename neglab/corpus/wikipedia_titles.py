@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from neglab.corpus.base import Corpus, check_num_words, counted, lines_of, sample
+from neglab.corpus.base import Corpus, counted, lines_of, sample
+from neglab.ranges import Count, Seed
 from neglab.types import UserError, Words
 
 DUMP_HEADER = "page_title"  # the first line of Wikimedia's lists
@@ -48,11 +49,10 @@ class WikipediaTitlesCorpus(Corpus):
         split: str,
         column: str,
         drop_disambiguation: bool,
-        num_words: int | None,
-        seed: int,
-        expected_count: int | None,
+        num_words: Count | None,
+        seed: Seed,
+        expected_count: Count | None,
     ) -> None:
-        check_num_words(num_words)
         self.path, self.dataset = Path(path).expanduser(), dataset
         self.subset, self.split, self.column = subset, split, column
         self.drop_disambiguation = drop_disambiguation

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from neglab.corpus.base import Corpus, Word, first_occurrences
+from neglab.ranges import Count
 from neglab.types import UserError, Words
 from neglab.wordnet import Synset, synsets
 
@@ -77,7 +78,7 @@ class WordNetCorpus(Corpus):
         exclude: Sequence[str],
         file_order: str,
         first_lemma_only: bool | None,
-        min_length: int | None,
+        min_length: Count | None,
         drop_antonym_cluster_heads: bool | None,
         lower_case: bool | None,
     ) -> None:

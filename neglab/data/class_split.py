@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from neglab.data.base import About, ImageDataset, ImageList
+from neglab.ranges import CountOrZero
 from neglab.types import UserError, Words
 
 
@@ -25,7 +26,7 @@ class ClassSplit(ImageDataset):
         self,
         dataset: ImageDataset,
         splits: Sequence[Sequence[int]],
-        split: int,
+        split: CountOrZero,
         rest: bool,
         labelled: bool,
         about: About | None,

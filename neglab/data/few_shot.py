@@ -1,12 +1,13 @@
 """Few images of each ID class, for the methods that learn the classes from images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.view import RandomCrop
+from neglab.ranges import Count, Seed
 from neglab.types import LabelledEmbeddings, UserError, Words, generator
 
 VIEWS = ("plain", "random_crop")
@@ -22,14 +23,12 @@ class FewShot(ImageDataset):
         view: "plain": the images as they are; "random_crop": a random part of each, as in InterNeg's official code.
 
     Raises:
-        UserError: `num_per_class` is below 1, or the view unknown.
+        UserError: the view is unknown.
     """
 
-    def __init__(self, dataset: ImageDataset, num_per_class: int, seed: int, view: str) -> None:
+    def __init__(self, dataset: ImageDataset, num_per_class: Count, seed: Seed, view: str) -> None:
         if view not in VIEWS:
             raise UserError(f"id_images.view must be one of {', '.join(VIEWS)}; got {view!r}.")
-        if num_per_class < 1:
-            raise UserError(f"id_images.num_per_class must be at least 1; got {num_per_class}.")
         self.dataset, self.num_per_class, self.seed, self.view = dataset, num_per_class, seed, view
         self.place = dataset.place
 
@@ -45,6 +44,22 @@ class FewShot(ImageDataset):
             kept += members[torch.randperm(len(members), generator=draw)[: self.num_per_class]].sort().values.tolist()
         view = RandomCrop(self.seed) if self.view == "random_crop" else None
         return replace(images.take(kept), view=view)
+
+
+def check_classes(names: Iterable[str], id_names: Sequence[str]) -> None:
+    """Raise a UserError where an ID class is not among those of which there are images.
+
+    Args:
+        names: classes of the few images.
+        id_names: class names of the ID dataset.
+    """
+    known = set(names)
+    if missing := [name for name in id_names if name not in known]:
+        raise UserError(
+            f"id_images must hold images of every ID class; got none of {len(missing)} classes, such as "
+            f"{missing[0]!r}. For your own classes: id_images=image_folder id_images.dataset.root=..., with the same "
+            "class names."
+        )
 
 
 def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequence[str]) -> LabelledEmbeddings:
@@ -63,12 +78,8 @@ def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequ
     place = {name: i for i, name in enumerate(id_names)}
     label_of = torch.tensor([place.get(name, -1) for name in names])
     labels = label_of[images.labels]
-    if missing := sorted(set(range(len(place))) - set(labels.tolist())):
-        raise UserError(
-            f"id_images must hold images of every ID class; got none of {len(missing)} classes, such as "
-            f"{id_names[missing[0]]!r}. For your own classes: id_images=image_folder id_images.dataset.root=..., with "
-            "the same class names."
-        )
+    known = set(labels.tolist())
+    check_classes([name for i, name in enumerate(id_names) if place[name] in known], id_names)
     kept = (labels >= 0).nonzero().flatten()
     return LabelledEmbeddings(
         images.embeddings[kept], labels[kept], tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()

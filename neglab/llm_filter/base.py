@@ -34,6 +34,9 @@ ROWS_AT_ONCE = 8192  # bounds the similarities held in memory
 class LabelFilter(ABC):
     """Judges negative labels by their meaning."""
 
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise a UserError where what the filter reads cannot be read; asked before anything is embedded."""
+
     @abstractmethod
     def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
         """Which negatives go on, under which names, and why the others do not."""

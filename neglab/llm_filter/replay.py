@@ -74,6 +74,12 @@ class ReplayFilter(LabelFilter):
         self.num_nearest = num_nearest
         self._answers: dict[tuple[str, str, str | None], str] = {}
 
+    def check(self) -> None:
+        if self.path.suffix.lower() == ".jsonl":
+            self._read_answers()
+        else:
+            self._read_logs()
+
     def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
         if self.path.suffix.lower() == ".jsonl":
             self._answers = self._read_answers()

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProgressBar
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -143,7 +144,7 @@ class Devices:
     """
 
     accelerator: str
-    devices: int | str
+    devices: Annotated[int, Field(ge=-1)] | Annotated[str, Field(pattern=r"^(auto|-?\d+(,\d+)*)$")]
     strategy: str
     progress_bar: bool
     shared_folder: str | None = None

@@ -1,12 +1,13 @@
 """The contract of a negative selector: which words of the corpus become negative labels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.types import LabelledEmbeddings, LabelSet, UserError
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 
 class NegativeSelector(ABC):
@@ -19,6 +20,14 @@ class NegativeSelector(ABC):
 
     needs_corpus: ClassVar[bool] = True
     needs_id_images: ClassVar[bool] = False
+
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        """So many negatives can be selected at most; asked before anything is embedded.
+
+        Raises:
+            UserError: the corpus or the ID classes are too few.
+        """
+        return len(corpus)
 
     @abstractmethod
     def select(
@@ -35,14 +44,10 @@ def check_size(fraction: float | None, num_labels: int | None) -> None:
     """How many labels a selector is to keep: a share in (0, 1] or a number, one of the two.
 
     Raises:
-        UserError: neither or both are set, or a value is out of range.
+        UserError: neither or both are set.
     """
     if (fraction is None) == (num_labels is None):
         raise UserError(
             "Exactly one of negative_selector.fraction and negative_selector.num_labels must be set; got "
             f"fraction={fraction} and num_labels={num_labels}. Set the other one to null."
         )
-    if fraction is not None and not 0 < fraction <= 1:
-        raise UserError(f"negative_selector.fraction must be in (0, 1]; got {fraction}. 0.15 keeps 15%.")
-    if num_labels is not None and num_labels < 1:
-        raise UserError(f"negative_selector.num_labels must be at least 1; got {num_labels}.")

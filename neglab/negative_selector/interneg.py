@@ -1,6 +1,7 @@
 """InterNeg's selection: words that are farther from the ID images of every class than the class's name is."""
 
 import logging
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neglab.inversion import deviation, image_anchors
-from neglab.negative_selector.base import NegativeSelector, check_size
+from neglab.negative_selector.base import NegativeSelector
 from neglab.negative_selector.neglabel import NegLabelSelector
-from neglab.types import LabelledEmbeddings, LabelSet, UserError
+from neglab.ranges import Count, CountOrZero, Share
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class InterNegSelector(NegativeSelector):
         quantile: of NegLabel's similarity over the ID classes, in `intra` alone.
 
     Raises:
-        UserError: a value out of range, no ID images of a class, or no word passes.
+        UserError: no ID images of a class, or no word passes.
 
     Shapes: a corpus [W, D], ID labels [C, D] and ID images [N, D] give at most M positions (M + `minimum_per_part`
         where a minimum lifts a share); each part of speech, or all (`joint`), by falling degree.
@@ -44,17 +46,19 @@ class InterNegSelector(NegativeSelector):
 
     needs_id_images: ClassVar[bool] = True
 
-    def __init__(self, num_labels: int, allocation: str, minimum_per_part: int, modality: str, quantile: float) -> None:
-        check_size(None, num_labels)
+    def __init__(
+        self, num_labels: Count, allocation: str, minimum_per_part: CountOrZero, modality: str, quantile: Share
+    ) -> None:
         if allocation not in ("joint", "per_part_of_speech"):
             raise UserError(f"negative_selector.allocation must be joint or per_part_of_speech; got {allocation!r}.")
         if modality not in ("inter", "intra"):
             raise UserError(f"negative_selector.modality must be inter or intra; got {modality!r}.")
-        if minimum_per_part < 0:
-            raise UserError(f"negative_selector.minimum_per_part must not be negative; got {minimum_per_part}.")
         self.neglabel = NegLabelSelector(None, num_labels, quantile, remove_id_names=True, duplicate_guard=None)
         self.num_labels, self.allocation, self.modality = num_labels, allocation, modality
         self.minimum_per_part = minimum_per_part
+
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        return min(self.num_labels + self.minimum_per_part, len(corpus))
 
     def select(
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None

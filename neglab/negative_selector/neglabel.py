@@ -1,6 +1,8 @@
 """NegLabel's mining: the words that are farthest from the ID classes."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import get_args
 
 import torch
@@ -8,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector, check_size
-from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError
+from neglab.ranges import Cosine, Count, PositiveShare, Share
+from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
 
 CHUNK_ELEMENTS = 2**22  # similarities held at once: 16 MiB
 
@@ -25,7 +28,7 @@ class NegLabelSelector(NegativeSelector):
             no guard.
 
     Raises:
-        UserError: not exactly one of `fraction` and `num_labels`, a value out of range, more labels asked for than
+        UserError: not exactly one of `fraction` and `num_labels`, more labels asked for than
             there are candidates, or nothing left to select.
 
     Shapes: a corpus [W, D] and ID labels [C, D] give M positions, nouns by rising similarity and then adjectives by
@@ -40,28 +43,37 @@ class NegLabelSelector(NegativeSelector):
 
     def __init__(
         self,
-        fraction: float | None,
-        num_labels: int | None,
-        quantile: float,
+        fraction: PositiveShare | None,
+        num_labels: Count | None,
+        quantile: Share,
         remove_id_names: bool,
-        duplicate_guard: float | None,
+        duplicate_guard: Cosine | None,
     ) -> None:
         check_size(fraction, num_labels)
-        if not 0 <= quantile <= 1:
-            raise UserError(f"negative_selector.quantile must be in [0, 1]; got {quantile}.")
         self.fraction, self.num_labels, self.quantile = fraction, num_labels, quantile
         self.remove_id_names, self.duplicate_guard = remove_id_names, duplicate_guard
+
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
+        self._check_candidates(len(corpus))
+        if self.fraction is None:
+            return self.num_labels or 0
+        most = sum(int(count * self.fraction) for count in Counter(corpus.parts_of_speech).values())
+        _check_any(most, len(corpus))
+        return most
+
+    def _check_candidates(self, count: int) -> None:
+        if self.num_labels is not None and self.num_labels > count:
+            raise UserError(
+                "negative_selector.num_labels must be at most the number of candidates; got "
+                f"num_labels={self.num_labels} with {count} words. Lower it, or give a larger corpus."
+            )
 
     def select(
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
     ) -> Int[Tensor, " M"]:
         similarity = self.similarity(corpus, id_labels)
         candidate = self._candidates(corpus, id_labels)
-        if self.num_labels is not None and self.num_labels > candidate.sum():
-            raise UserError(
-                "negative_selector.num_labels must be at most the number of candidates; got "
-                f"num_labels={self.num_labels} with {int(candidate.sum())} words. Lower it, or give a larger corpus."
-            )
+        self._check_candidates(int(candidate.sum()))
         if self.fraction is None:
             chosen = _lowest(similarity, candidate, self.num_labels or 0)
         else:
@@ -70,11 +82,7 @@ class NegLabelSelector(NegativeSelector):
                 for wanted in get_args(PartOfSpeech)
             ]
             chosen = torch.cat([_lowest(similarity, part, int(int(part.sum()) * self.fraction)) for part in parts])
-        if not len(chosen):
-            raise UserError(
-                f"At least one negative label must be selected; got none of {len(corpus)} words. "
-                "Raise negative_selector.fraction, or give a larger corpus."
-            )
+        _check_any(len(chosen), len(corpus))
         return chosen
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
@@ -95,6 +103,14 @@ class NegLabelSelector(NegativeSelector):
             named = zip(corpus.names, corpus.parts_of_speech, strict=True)
             candidate &= torch.tensor([name not in known or part != "noun" for name, part in named], dtype=torch.bool)
         return candidate
+
+
+def _check_any(count: int, num_words: int) -> None:
+    if not count:
+        raise UserError(
+            f"At least one negative label must be selected; got none of {num_words} words. "
+            "Raise negative_selector.fraction, or give a larger corpus."
+        )
 
 
 def _lowest(similarity: Float[Tensor, " W"], candidate: Bool[Tensor, " W"], count: int) -> Int[Tensor, " K"]:

@@ -1,13 +1,15 @@
 """Negative labels drawn at random: what mining has to beat."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector, check_size
-from neglab.types import LabelledEmbeddings, LabelSet, UserError, generator
+from neglab.ranges import Count, PositiveShare, Seed
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words, generator
 
 
 class RandomSelector(NegativeSelector):
@@ -25,13 +27,11 @@ class RandomSelector(NegativeSelector):
     Source: the random-label rows of NegLabel's ablation (ICLR 2024).
     """
 
-    def __init__(self, fraction: float | None, num_labels: int | None, seed: int) -> None:
+    def __init__(self, fraction: PositiveShare | None, num_labels: Count | None, seed: Seed) -> None:
         check_size(fraction, num_labels)
         self.fraction, self.num_labels, self.seed = fraction, num_labels, seed
 
-    def select(
-        self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
-    ) -> Int[Tensor, " M"]:
+    def most(self, corpus: Words, id_names: Sequence[str]) -> int:
         count = self.num_labels
         if self.fraction is not None:
             count = sum(int(number * self.fraction) for number in Counter(corpus.parts_of_speech).values())
@@ -40,6 +40,12 @@ class RandomSelector(NegativeSelector):
                 f"Between 1 and {len(corpus)} negative labels can be drawn from this corpus; got {count}. "
                 "Mend negative_selector.fraction or negative_selector.num_labels."
             )
+        return count
+
+    def select(
+        self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None = None
+    ) -> Int[Tensor, " M"]:
+        count = self.most(corpus.words, id_labels.names)
         return torch.randperm(len(corpus), generator=generator(self.seed))[:count]
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:

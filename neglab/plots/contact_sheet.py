@@ -26,6 +26,8 @@ figure {{ margin: 0; padding: .5rem; border: 1px solid var(--line); border-top: 
 figure.ood {{ border-top-color: var(--ood); }}
 figure.id {{ border-top-color: var(--id); }}
 figure img {{ display: block; height: {SIZE}px; max-width: 100%; margin: 0 auto .4rem; object-fit: contain; }}
+figure .absent {{ display: grid; place-items: center; height: {SIZE}px; margin: 0 auto .4rem; opacity: .6;
+  border: 1px dashed var(--line); }}
 figcaption {{ font-size: 12px; }}
 figcaption a {{ color: inherit; }}
 .score {{ display: block; font-size: 15px; font-weight: 600; font-variant-numeric: tabular-nums; }}
@@ -43,7 +45,7 @@ class Card(NamedTuple):
     Attributes:
         name: shown below the thumbnail.
         link: where the whole picture lies; empty: nowhere to go.
-        thumbnail: a JPEG; empty: the picture is gone.
+        thumbnail: a JPEG; empty: the picture is gone, or must not be shown.
         score: the ID score.
         is_ood: the decision; None: there is none.
         labels: name, share of the softmax, and whether it is an ID class.
@@ -101,7 +103,7 @@ def whole_page(title: str, facts: Sequence[str], body: str, style: str = "") -> 
 def figure(card: Card) -> str:
     """A card as HTML."""
     kind = {True: "ood", False: "id", None: ""}[card.is_ood]
-    picture, name = "", escape(card.name)
+    picture, name = '<div class="absent">not shown</div>', escape(card.name)
     if card.thumbnail:
         content = base64.b64encode(card.thumbnail).decode()
         picture = f'<img src="data:image/jpeg;base64,{content}" alt="" loading="lazy">'

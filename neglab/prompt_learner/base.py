@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from neglab.backbone.base import Backbone
 from neglab.context.prompts import ContextPrompts, TokenEncoder, check_length, context_prompts
+from neglab.ranges import Count, CountOrZero, NotNegative, Positive, ShareBelowOne
 from neglab.types import UserError
 
 OPTIMISERS = ("sgd", "adam")
@@ -33,39 +34,24 @@ class Recipe:
         warmup_learning_rate: that rate.
 
     Raises:
-        UserError: a value out of range.
+        UserError: an unknown optimiser.
 
     Source: CoOp's official code at ff61507c with Dassl's ConstantWarmupScheduler around CosineAnnealingLR: epoch e of T
         after w of warm-up runs at rate (1 + cos(pi (e - w) / T)) / 2, so the decay is cut short by the warm-up.
     """
 
     optimiser: str
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    num_epochs: int
-    batch_size: int
-    warmup_epochs: int
-    warmup_learning_rate: float
+    learning_rate: Positive
+    momentum: ShareBelowOne
+    weight_decay: NotNegative
+    num_epochs: CountOrZero
+    batch_size: Count
+    warmup_epochs: CountOrZero
+    warmup_learning_rate: Positive
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UserError(f"recipe.optimiser must be one of {', '.join(OPTIMISERS)}; got {self.optimiser!r}.")
-        if self.learning_rate <= 0 or self.warmup_learning_rate <= 0:
-            raise UserError(
-                "recipe.learning_rate and recipe.warmup_learning_rate must be positive; got "
-                f"{self.learning_rate} and {self.warmup_learning_rate}."
-            )
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise UserError(
-                "recipe.momentum must be in [0, 1) and recipe.weight_decay not negative; got "
-                f"{self.momentum} and {self.weight_decay}."
-            )
-        if self.num_epochs < 0 or self.warmup_epochs < 0 or self.batch_size < 1:
-            raise UserError(
-                "recipe.num_epochs and recipe.warmup_epochs must be at least 0 and recipe.batch_size at least 1; got "
-                f"{self.num_epochs}, {self.warmup_epochs} and {self.batch_size}."
-            )
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -101,18 +87,14 @@ class TrainedContext(nn.Module):
 
     def __init__(
         self,
-        num_tokens: int,
-        num_sets: int,
+        num_tokens: Count,
+        num_sets: Count,
         class_specific: bool,
         class_name: bool,
         initial_words: str | None,
-        initial_std: float,
+        initial_std: NotNegative,
     ) -> None:
         super().__init__()
-        if min(num_tokens, num_sets) < 1:
-            raise UserError(
-                f"context.num_tokens and context.num_sets must be at least 1; got {num_tokens} and {num_sets}."
-            )
         if not class_specific and not class_name:
             raise UserError(
                 "A context that all classes share must have the class name behind it, or all classes have one prompt; "
@@ -123,8 +105,6 @@ class TrainedContext(nn.Module):
                 f"Several contexts must not begin alike; got context.num_sets={num_sets} that all begin with "
                 f"{initial_words!r}. Set context.initial_words=null for random first values."
             )
-        if initial_std < 0:
-            raise UserError(f"context.initial_std must not be negative; got {initial_std}.")
         self.num_tokens, self.num_sets, self.class_name = num_tokens, num_sets, class_name
         self.class_specific = class_specific
         self.initial_words, self.initial_std = initial_words, initial_std
@@ -177,17 +157,12 @@ class PromptLearner(nn.Module, ABC):
 
     Attributes:
         name: of the learner, in checkpoints and curves.
-
-    Raises:
-        UserError: the temperature is not positive.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: float, double_softmax: bool) -> None:
+    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: Positive, double_softmax: bool) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise UserError(f"prompt_learner.temperature must be positive; got {temperature}.")
         self.context, self.recipe = context, recipe
         self.temperature, self.double_softmax = temperature, double_softmax
 

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from neglab.backbone.base import Backbone
 from neglab.context.prompts import MetaNet, TokenEncoder, conditional_texts
 from neglab.prompt_learner.base import PromptLearner, Recipe, TrainedContext, cross_entropies
+from neglab.ranges import Positive
 from neglab.types import UserError
 
 PROMPTS_AT_ONCE = 4096
@@ -37,7 +38,7 @@ class CoCoOpLearner(PromptLearner):
     name: ClassVar[str] = "cocoop"
     meta_net: MetaNet
 
-    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: float, double_softmax: bool) -> None:
+    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: Positive, double_softmax: bool) -> None:
         super().__init__(context, recipe, temperature, double_softmax)
         if context.class_specific or context.num_sets > 1:
             raise UserError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neglab.backbone.base import Backbone
 from neglab.context.prompts import TokenEncoder
 from neglab.prompt_learner.base import PromptLearner, Recipe, TrainedContext, cross_entropies
+from neglab.ranges import NotNegative, Positive
 from neglab.types import UserError
 
 ORTHOGONALITY = ("absolute_sum", "signed_mean")
@@ -32,7 +33,7 @@ class LSNLearner(PromptLearner):
         orthogonality_weight: lambda.
 
     Raises:
-        UserError: an unknown orthogonality, or a negative weight.
+        UserError: an unknown orthogonality.
 
     Source: LSN (Nie et al., ICLR 2024), Eq. 5 to 8; official code at ebd97e22, main_feature_100_upload.py.
     Differs: the K sets take each step together, where the code trains one set after the other in each epoch against
@@ -47,18 +48,16 @@ class LSNLearner(PromptLearner):
         positive: PromptLearner,
         context: TrainedContext,
         recipe: Recipe,
-        temperature: float,
+        temperature: Positive,
         double_softmax: bool,
         orthogonality: str,
-        orthogonality_weight: float,
+        orthogonality_weight: NotNegative,
     ) -> None:
         super().__init__(context, recipe, temperature, double_softmax)
         if orthogonality not in ORTHOGONALITY:
             raise UserError(
                 f"prompt_learner.orthogonality must be one of {', '.join(ORTHOGONALITY)}; got {orthogonality!r}."
             )
-        if orthogonality_weight < 0:
-            raise UserError(f"prompt_learner.orthogonality_weight must not be negative; got {orthogonality_weight}.")
         self.positive = positive
         self.orthogonality, self.orthogonality_weight = orthogonality, orthogonality_weight
 

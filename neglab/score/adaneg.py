@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from neglab.ranges import Count, CountFromTwo, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import NegLabelScore, grouped_share
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 CHUNK_ELEMENTS = 2**22  # logits held at once beside the batch's own: 16 MiB; more only faults pages
 WINDOW = 10_000  # estimates that the adaptive gap looks back on
@@ -69,7 +70,7 @@ class AdaNegScore(Score[Memory]):
         static_weight: lambda, of the static score.
 
     Raises:
-        UserError: a value out of range, or fewer negatives than groups.
+        UserError: fewer negatives than groups.
 
     Shapes: images [B, D] give [B], in [0, 1 + static_weight]; float64. The state holds R L D numbers for R labels with
         images: 200 MB where 10,000 labels of width 512 have ten slots each. A step holds the batch's B (C + M) logits.
@@ -86,29 +87,19 @@ class AdaNegScore(Score[Memory]):
 
     def __init__(
         self,
-        num_groups: int,
-        temperature: float,
-        group_seed: int,
+        num_groups: Count,
+        temperature: Positive,
+        group_seed: Seed,
         proxies: str,
         adaptive_gap: bool,
-        threshold: float,
-        gap: float,
-        memory_length: int,
-        beta: float,
-        static_weight: float,
+        threshold: Share,
+        gap: Share,
+        memory_length: CountFromTwo,
+        beta: NotNegative,
+        static_weight: NotNegative,
     ) -> None:
         if proxies not in PROXIES:
             raise UserError(f"score.proxies must be {' or '.join(PROXIES)}; got {proxies}.")
-        for name, value in (("threshold", threshold), ("gap", gap)):
-            if not 0 <= value <= 1:
-                raise UserError(f"score.{name} must be in [0, 1]; got {value}. The official code takes 0.5.")
-        if memory_length < 2:
-            raise UserError(
-                f"score.memory_length must be at least 2, the text and an image; got {memory_length}. Raise it."
-            )
-        for name, value in (("beta", beta), ("static_weight", static_weight)):
-            if value < 0:
-                raise UserError(f"score.{name} must not be negative; got {value}.")
         self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
         self.proxies, self.adaptive_gap = proxies, adaptive_gap
         self.threshold, self.gap = threshold, gap
@@ -117,6 +108,9 @@ class AdaNegScore(Score[Memory]):
     @property
     def neutral(self) -> float:
         return 0.5 * (1 + self.static_weight)
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> Memory:
         num_grouped = len(self.neglabel.prepare(bank).negative_weights)

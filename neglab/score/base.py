@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from neglab.types import TextBank, TextEncoder
+from neglab.types import Outline, TextBank, TextEncoder
 
 State = TypeVar("State")
 ROW_BLOCK = 16  # images are scored in whole blocks of so many rows
@@ -30,6 +30,9 @@ class Score(ABC, Generic[State]):
     def neutral(self) -> float | None:
         """The score of an image that speaks as much for the ID classes as for the negatives; None: there is none."""
         return None
+
+    def check(self, outline: Outline) -> None:
+        """Raise a UserError where the score cannot work with such a bank; asked before anything is embedded."""
 
     @abstractmethod
     def init(self, bank: TextBank, encoder: TextEncoder) -> State:

@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from neglab.ranges import Positive
 from neglab.score.base import Score
-from neglab.types import TextBank, TextEncoder, UserError
+from neglab.types import Outline, TextBank, TextEncoder, UserError
 
 CHUNK_ELEMENTS = 2**22  # logits and counts held at once, each in up to 32 MiB
 
@@ -36,7 +37,7 @@ class CLIPScopeScore(Score[ClassCounts]):
         temperature: tau, divides the cosine similarities.
 
     Raises:
-        UserError: a temperature that is not positive, or no negatives.
+        UserError: no negatives.
 
     Shapes: images [B, D] and a bank of C + M labels give [B], positive, without an upper bound; float64.
 
@@ -47,16 +48,17 @@ class CLIPScopeScore(Score[ClassCounts]):
     order_dependent: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = False
 
-    def __init__(self, temperature: float) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. CLIP's own is 0.01.")
+    def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
-    def init(self, bank: TextBank, encoder: TextEncoder | None) -> ClassCounts:
-        if not len(bank.negatives):
+    def check(self, outline: Outline) -> None:
+        if not outline.num_negatives:
             raise UserError(
                 "CLIPScope's score needs at least one negative label; got none. Choose a negative_selector."
             )
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> ClassCounts:
+        self.check(Outline.of(bank))
         id_weights, negative_weights = bank.id_labels.embeddings, bank.negatives.embeddings
         counts = torch.ones(len(id_weights), dtype=torch.long, device=id_weights.device)
         return ClassCounts(id_weights / self.temperature, negative_weights / self.temperature, counts)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from neglab.context.checkpoint import PromptCheckpoint, read_checkpoint
 from neglab.context.prompts import ContextPrompts, MetaNet, TokenEncoder, conditional_texts, context_prompts
+from neglab.ranges import Count, Positive
 from neglab.score.base import Score
 from neglab.score.lsn import LSNScore, largest_share
-from neglab.types import TextBank, TextEncoder, UserError
+from neglab.types import Outline, TextBank, TextEncoder, UserError
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class CoCoOpScore(Score[CoCoOpState]):
         lsn: how negatives join in; None: positives alone.
 
     Raises:
-        UserError: a value out of range; on first use, a checkpoint of other prompts or classes.
+        UserError: on first use, a checkpoint of other prompts or classes.
 
     Shapes: images [B, D] give [B], float64.
 
@@ -55,15 +56,17 @@ class CoCoOpScore(Score[CoCoOpState]):
 
     needs_encoder: ClassVar[bool] = True
 
-    def __init__(self, checkpoint: str | None, temperature: float, prompts_per_pass: int, lsn: LSNScore | None) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}.")
-        if prompts_per_pass < 1:
-            raise UserError(f"score.prompts_per_pass must be at least 1; got {prompts_per_pass}.")
+    def __init__(
+        self, checkpoint: str | None, temperature: Positive, prompts_per_pass: Count, lsn: LSNScore | None
+    ) -> None:
         self.checkpoint, self.temperature = checkpoint, temperature
         self.prompts_per_pass, self.lsn = prompts_per_pass, lsn
 
-    def init(self, bank: TextBank, encoder: TextEncoder) -> CoCoOpState:
+    def check(self, outline: Outline) -> None:
+        self._prompts(outline.id_names)
+
+    def _prompts(self, id_names: tuple[str, ...]) -> PromptCheckpoint:
+        """Those that CoCoOp learned, of these classes."""
         if self.checkpoint is None:
             raise UserError("score.checkpoint must be a folder that `neglab learn` left; got none.")
         checkpoint = read_checkpoint(self.checkpoint)
@@ -72,8 +75,12 @@ class CoCoOpScore(Score[CoCoOpState]):
                 f"score=cocoop needs prompts that CoCoOp learned; those in {self.checkpoint} have no meta-net. Run "
                 "`neglab learn prompt_learner=cocoop`, or choose method=coop or method=lsn."
             )
+        checkpoint.class_positions(id_names)
+        return checkpoint
+
+    def init(self, bank: TextBank, encoder: TextEncoder) -> CoCoOpState:
         names = bank.id_labels.names
-        checkpoint.class_positions(names)
+        checkpoint = self._prompts(names)
         ids = bank.id_labels.embeddings
         context = checkpoint.tensors["context"].to(ids.device)
         prompts = context_prompts(encoder, names, context.shape[2], checkpoint.description.class_name, ids.device)

@@ -3,8 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import TextBank
 
 
 class EnergyScore(BankScore[Tensor]):
@@ -14,18 +15,13 @@ class EnergyScore(BankScore[Tensor]):
         temperature: T, divides the cosine similarities. 0.01 is T = 1 on CLIP's logits, up to a factor of 100 that
             changes no ranking; at 1 the score is nearly the mean similarity.
 
-    Raises:
-        UserError: the temperature is not positive.
-
     Shapes: images [B, D] and a bank of C ID labels give [B], in units of the cosine; float64.
 
     Source: Liu et al., "Energy-based Out-of-distribution Detection", NeurIPS 2020, Eq. 4. On cosines: T = 1 in MCM's
         official code (ea7130f8, utils/detection_util.py), 0.01 in EOE's (20fa95e).
     """
 
-    def __init__(self, temperature: float) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. Set it above 0.")
+    def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:

@@ -3,8 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import TextBank
 
 
 class EntropyScore(BankScore[Tensor]):
@@ -13,18 +14,13 @@ class EntropyScore(BankScore[Tensor]):
     Args:
         temperature: T, divides the cosine similarities; 0.01 is CLIP's own.
 
-    Raises:
-        UserError: the temperature is not positive.
-
     Shapes: images [B, D] and a bank of C ID labels give [B], in [-log C, 0]; float64, since at temperature 1 the
         softmax is nearly flat and float32 ties.
 
     Source: Ming et al., NeurIPS 2022, official code ea7130f8, utils/detection_util.py (score "entropy", T = 1).
     """
 
-    def __init__(self, temperature: float) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. Set it above 0.")
+    def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import NotNegative, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import Outline, TextBank, UserError
 
 CHUNK_ELEMENTS = 2**23  # float64 logits held at once: 64 MiB
 FORMS = ("eoe", "max", "msp", "energy", "max_logit")
@@ -38,7 +39,7 @@ class EOEScore(BankScore[OutlierBank]):
         temperature: T, divides the cosine similarities; 1 in the official code for all but the energy (0.01).
 
     Raises:
-        UserError: an unknown form, a value out of range, or no negatives.
+        UserError: an unknown form, or no negatives.
 
     Shapes: images [B, D] and a bank of C + M labels give [B]; float64.
 
@@ -49,21 +50,20 @@ class EOEScore(BankScore[OutlierBank]):
         the softmax over the ID classes.
     """
 
-    def __init__(self, form: str, beta: float, temperature: float) -> None:
+    def __init__(self, form: str, beta: NotNegative, temperature: Positive) -> None:
         if form not in FORMS:
             raise UserError(f"score.form must be one of {', '.join(FORMS)}; got {form}. Choose one of these.")
-        if beta < 0:
-            raise UserError(f"score.beta must be at least 0; got {beta}. Raise it.")
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. Set it above 0.")
         self.form, self.beta, self.temperature = form, beta, temperature
 
-    def prepare(self, bank: TextBank) -> OutlierBank:
-        if len(bank.negatives) == 0:
+    def check(self, outline: Outline) -> None:
+        if not outline.num_negatives:
             raise UserError(
                 "EOE compares with outlier labels; got 0 negatives. Choose another negative_selector than nothing, or "
                 "a score that needs none."
             )
+
+    def prepare(self, bank: TextBank) -> OutlierBank:
+        self.check(Outline.of(bank))
         return OutlierBank(bank.id_labels.embeddings, bank.negatives.embeddings)
 
     def score(self, images: Float[Tensor, "B D"], prepared: OutlierBank) -> Float[Tensor, " B"]:

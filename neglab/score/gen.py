@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count, Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import TextBank
 
 
 class GENScore(BankScore[Tensor]):
@@ -16,9 +17,6 @@ class GENScore(BankScore[Tensor]):
         gamma: the exponent; smaller ones weigh small shares more.
         num_top_classes: M, how many of the largest shares count; all where there are fewer classes.
 
-    Raises:
-        UserError: a value out of range.
-
     Shapes: images [B, D] and a bank of C ID labels give [B], at most 0; float64.
 
     Source: Liu et al., "GEN: Pushing the Limits of Softmax-Based Out-of-Distribution Detection", CVPR 2023; defaults
@@ -27,12 +25,7 @@ class GENScore(BankScore[Tensor]):
         the official code subtracts, and every share that rounds to 1 scores alike.
     """
 
-    def __init__(self, temperature: float, gamma: float, num_top_classes: int) -> None:
-        for name, value in (("temperature", temperature), ("gamma", gamma)):
-            if value <= 0:
-                raise UserError(f"score.{name} must be positive; got {value}. Set it above 0.")
-        if num_top_classes < 1:
-            raise UserError(f"score.num_top_classes must be at least 1; got {num_top_classes}. Raise it.")
+    def __init__(self, temperature: Positive, gamma: Positive, num_top_classes: Count) -> None:
         self.temperature, self.gamma, self.num_top_classes = temperature, gamma, num_top_classes
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:

@@ -21,9 +21,10 @@ from neglab.inversion import (
     placeholder_prompts,
     text_anchors,
 )
+from neglab.ranges import Count, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class InterNegScore(Score[InterNegState]):
         seed: of the templates.
 
     Raises:
-        UserError: a value out of range, no ID images of a class, or fewer negatives than groups.
+        UserError: no ID images of a class, or fewer negatives than groups.
 
     Shapes: images [B, D] give [B], float64.
 
@@ -102,39 +103,30 @@ class InterNegScore(Score[InterNegState]):
 
     def __init__(
         self,
-        num_groups: int,
-        temperature: float,
-        group_seed: int,
-        threshold: float,
+        num_groups: Count,
+        temperature: Positive,
+        group_seed: Seed,
+        threshold: Share,
         strict_threshold: bool,
         extra: str,
         templates: Sequence[str],
-        num_tokens: int,
-        initial_std: float,
-        token_seed: int,
-        steps: int,
-        learning_rate: float,
-        weight_decay: float,
-        num_extras: int,
+        num_tokens: Count,
+        initial_std: NotNegative,
+        token_seed: Seed,
+        steps: Count,
+        learning_rate: Positive,
+        weight_decay: NotNegative,
+        num_extras: Count,
         rescore: str,
-        update_size: int | None,
-        seed: int,
+        update_size: Count | None,
+        seed: Seed,
     ) -> None:
         self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
         self.descent = Descent(steps, learning_rate, weight_decay)
-        if not 0 <= threshold <= 1:
-            raise UserError(f"score.threshold must be in [0, 1]; got {threshold}.")
         if extra not in ("inter", "intra", "none"):
             raise UserError(f"score.extra must be inter, intra or none; got {extra!r}.")
         if rescore not in ("batch", "accepted"):
             raise UserError(f"score.rescore must be batch or accepted; got {rescore!r}.")
-        if min(num_tokens, num_extras, 1 if update_size is None else update_size) < 1:
-            raise UserError(
-                "score.num_tokens, score.num_extras and score.update_size must be at least 1; got "
-                f"{num_tokens}, {num_extras} and {update_size}."
-            )
-        if initial_std < 0:
-            raise UserError(f"score.initial_std must not be negative; got {initial_std}.")
         listed = [] if isinstance(templates, str) else [str(one) for one in templates]
         if not listed or any(one.count(SLOT) != 1 for one in listed):
             raise UserError(
@@ -149,6 +141,9 @@ class InterNegScore(Score[InterNegState]):
     @property
     def neutral(self) -> float:
         return 0.5
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> InterNegState:
         embeddings, prompts = bank.id_labels.embeddings, None

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import LabelledEmbeddings, TextBank, UserError
+from neglab.types import LabelledEmbeddings, Outline, TextBank, UserError
 
 CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
 
@@ -33,7 +34,7 @@ class KNNScore(BankScore[Tensor]):
         num_neighbours: K, at most the number of ID images.
 
     Raises:
-        UserError: K is below 1 or above the number of ID images, or the bank has none.
+        UserError: K is above the number of ID images, or the bank has none.
 
     Shapes: images [B, D] and a bank of N ID images give [B], in [-4, 0]; float64.
 
@@ -45,18 +46,19 @@ class KNNScore(BankScore[Tensor]):
 
     needs_id_images = True
 
-    def __init__(self, num_neighbours: int) -> None:
-        if num_neighbours < 1:
-            raise UserError(f"score.num_neighbours must be at least 1; got {num_neighbours}. Raise it.")
+    def __init__(self, num_neighbours: Count) -> None:
         self.num_neighbours = num_neighbours
+
+    def check(self, outline: Outline) -> None:
+        if outline.num_id_images < self.num_neighbours:
+            raise UserError(
+                f"num_neighbours must be at most the number of ID images; got num_neighbours={self.num_neighbours} "
+                f"with {outline.num_id_images} images. Lower score.num_neighbours or take more ID images."
+            )
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "N D"]:
         images = id_images_of(bank, "KNN")
-        if len(images) < self.num_neighbours:
-            raise UserError(
-                f"num_neighbours must be at most the number of ID images; got num_neighbours={self.num_neighbours} "
-                f"with {len(images)} images. Lower score.num_neighbours or take more ID images."
-            )
+        self.check(Outline.of(bank))
         return images.embeddings
 
     def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:

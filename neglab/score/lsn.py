@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import NotNegative, Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import Outline, TextBank, UserError
 
 FORMS = ("paper", "official")
 
@@ -38,7 +39,7 @@ class LSNScore(BankScore[LSNBank]):
         negative_weight: of the second; 0: positives only.
 
     Raises:
-        UserError: an unknown form, a temperature that is not positive, negative weights, or two zeros; on first use, of
+        UserError: an unknown form, or weights that are both 0; on first use, of
             negatives that are not K per class.
 
     Shapes: images [B, D] and a bank of C ID labels and K C negatives give [B], float64.
@@ -52,34 +53,30 @@ class LSNScore(BankScore[LSNBank]):
     def __init__(
         self,
         form: str,
-        temperature: float,
-        negative_temperature: float,
-        positive_weight: float,
-        negative_weight: float,
+        temperature: Positive,
+        negative_temperature: Positive,
+        positive_weight: NotNegative,
+        negative_weight: NotNegative,
     ) -> None:
         if form not in FORMS:
             raise UserError(f"score.form must be one of {', '.join(FORMS)}; got {form!r}.")
-        if temperature <= 0 or negative_temperature <= 0:
-            raise UserError(
-                "score.temperature and score.negative_temperature must be positive; got "
-                f"{temperature} and {negative_temperature}."
-            )
-        if min(positive_weight, negative_weight) < 0 or positive_weight == negative_weight == 0:
-            raise UserError(
-                "score.positive_weight and score.negative_weight must not be negative, and not both 0; got "
-                f"{positive_weight} and {negative_weight}."
-            )
+        if positive_weight == negative_weight == 0:
+            raise UserError("score.positive_weight and score.negative_weight must not both be 0. Raise one of them.")
         self.form, self.temperature, self.negative_temperature = form, temperature, negative_temperature
         self.positive_weight, self.negative_weight = positive_weight, negative_weight
 
-    def prepare(self, bank: TextBank) -> LSNBank:
-        num_classes, count = len(bank.id_labels), len(bank.negatives)
+    def check(self, outline: Outline) -> None:
+        num_classes, count = len(outline.id_names), outline.num_negatives
         if not count or count % num_classes:
             raise UserError(
                 f"LSN's score needs K negative prompts for each of the {num_classes} ID classes; got {count} "
                 "negatives. Choose method=lsn with prompt.checkpoint=FOLDER, which `neglab learn` leaves, and "
                 "llm_filter=none."
             )
+
+    def prepare(self, bank: TextBank) -> LSNBank:
+        self.check(Outline.of(bank))
+        num_classes, count = len(bank.id_labels), len(bank.negatives)
         negatives = bank.negatives.embeddings.unflatten(0, (count // num_classes, num_classes))
         return LSNBank(bank.id_labels.embeddings, negatives)
 

@@ -1,11 +1,13 @@
 """Mahalanobis: the distance to the nearest class mean, measured by how ID images scatter around theirs."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.ranges import Share
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.knn import id_images_of
 from neglab.types import TextBank, UserError
@@ -52,7 +54,7 @@ class MahalanobisScore(BankScore[WhitenedMeans]):
         shrinkage: a, in [0, 1], or "ledoit_wolf": the value that Ledoit and Wolf estimate from the images.
 
     Raises:
-        UserError: shrinkage out of range, no ID images, no two of one class, or a covariance without an inverse.
+        UserError: no ID images, no two of one class, or a covariance without an inverse.
 
     Shapes: images [B, D] and a bank of N ID images give [B], at most 0; float64.
 
@@ -64,12 +66,7 @@ class MahalanobisScore(BankScore[WhitenedMeans]):
 
     needs_id_images = True
 
-    def __init__(self, shrinkage: float | str) -> None:
-        valid = shrinkage == LEDOIT_WOLF if isinstance(shrinkage, str) else 0 <= shrinkage <= 1
-        if not valid:
-            raise UserError(
-                f"score.shrinkage must be {LEDOIT_WOLF} or in [0, 1]; got {shrinkage}. Choose one of these."
-            )
+    def __init__(self, shrinkage: Share | Literal["ledoit_wolf"]) -> None:
         self.shrinkage = shrinkage
 
     def prepare(self, bank: TextBank) -> WhitenedMeans:

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Positive
 from neglab.score.base import BankScore
-from neglab.types import TextBank, UserError
+from neglab.types import TextBank
 
 
 class MCMScore(BankScore[Tensor]):
@@ -14,18 +15,13 @@ class MCMScore(BankScore[Tensor]):
     Args:
         temperature: divides the cosine similarities; 1 in the official code, 0.01 is CLIP's own.
 
-    Raises:
-        UserError: the temperature is not positive.
-
     Shapes: images [B, D] and a bank of C ID labels give [B], in (1/C, 1]; float64, since float32 ties near 1.
 
     Source: Ming et al., "Delving into Out-of-Distribution Detection with Vision-Language Representations", NeurIPS
         2022, Eq. 1; official code ea7130f8, utils/detection_util.py.
     """
 
-    def __init__(self, temperature: float) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}.")
+    def __init__(self, temperature: Positive) -> None:
         self.temperature = temperature
 
     def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:

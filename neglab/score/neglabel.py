@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError, generator
+from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much again inside logsumexp; more only faults pages
 
@@ -32,7 +33,7 @@ class NegLabelScore(BankScore[GroupedBank]):
         group_seed: of the permutation that deals the negatives out to groups.
 
     Raises:
-        UserError: a value out of range, or fewer negatives than groups.
+        UserError: fewer negatives than groups.
 
     Shapes: images [B, D] and a bank of C + M labels give [B], in [0, 1]; float64, since float32 ties near 1.
 
@@ -42,24 +43,24 @@ class NegLabelScore(BankScore[GroupedBank]):
         the released code scores every image 1.
     """
 
-    def __init__(self, num_groups: int, temperature: float, group_seed: int) -> None:
-        if num_groups < 1:
-            raise UserError(f"score.num_groups must be at least 1; got {num_groups}.")
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}.")
+    def __init__(self, num_groups: Count, temperature: Positive, group_seed: Seed) -> None:
         self.num_groups, self.temperature, self.group_seed = num_groups, temperature, group_seed
 
     @property
     def neutral(self) -> float:
         return 0.5
 
-    def prepare(self, bank: TextBank) -> GroupedBank:
-        count = len(bank.negatives)
-        if count < self.num_groups:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_groups:
             raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
+                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
+                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
+                "(negative_selector.fraction or num_labels)."
             )
+
+    def prepare(self, bank: TextBank) -> GroupedBank:
+        self.check(Outline.of(bank))
+        count = len(bank.negatives)
         kept = count - count % self.num_groups
         order = torch.randperm(kept, generator=generator(self.group_seed))
         negatives = bank.negatives.embeddings[:kept][order.to(bank.negatives.embeddings.device)]

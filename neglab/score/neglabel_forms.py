@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
-from neglab.types import TextBank, UserError, generator
+from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**23  # float64 similarities held at once: 64 MiB
 SOFTMAX_FORMS = ("sum_softmax", "max_softmax")
@@ -69,7 +70,7 @@ class NegLabelFormScore(BankScore[DealtBank]):
         group_seed: of the permutation that deals the negatives out to groups.
 
     Raises:
-        UserError: an unknown form or similarity, a value out of range, or fewer negatives than groups.
+        UserError: an unknown form or similarity, or fewer negatives than groups.
 
     Shapes: images [B, D] and a bank of C + M labels give [B]; float64.
 
@@ -86,12 +87,12 @@ class NegLabelFormScore(BankScore[DealtBank]):
         self,
         form: str,
         similarity: str,
-        temperature: float,
+        temperature: Positive,
         threshold: float,
-        negative_weight: float,
-        num_groups: int,
-        num_fused_groups: int | None,
-        group_seed: int,
+        negative_weight: NotNegative,
+        num_groups: Count,
+        num_fused_groups: Count | None,
+        group_seed: Seed,
     ) -> None:
         fused = num_groups if num_fused_groups is None else num_fused_groups
         for name, value, options in (("form", form, FORMS), ("similarity", similarity, SIMILARITIES)):
@@ -102,15 +103,9 @@ class NegLabelFormScore(BankScore[DealtBank]):
                 f"score.form={form} needs positive similarities; got similarity={similarity}, a negated distance. Set "
                 "score.similarity=cosine or another form."
             )
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. Set it above 0.")
-        if negative_weight < 0:
-            raise UserError(f"score.negative_weight must be at least 0; got {negative_weight}. Raise it.")
-        if num_groups < 1:
-            raise UserError(f"score.num_groups must be at least 1; got {num_groups}. Raise it.")
-        if not 1 <= fused <= num_groups:
+        if fused > num_groups:
             raise UserError(
-                f"score.num_fused_groups must be between 1 and num_groups; got num_fused_groups={fused} with "
+                f"score.num_fused_groups must be at most num_groups; got num_fused_groups={fused} with "
                 f"num_groups={num_groups}. Set it to null to fuse all groups."
             )
         self.form, self.similarity = form, similarity
@@ -121,13 +116,17 @@ class NegLabelFormScore(BankScore[DealtBank]):
     def neutral(self) -> float | None:
         return 0.5 if self.form == "sum_softmax" else None
 
-    def prepare(self, bank: TextBank) -> DealtBank:
-        count = len(bank.negatives)
-        if count < self.num_groups:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_groups:
             raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with {count} "
-                "negatives. Lower score.num_groups or select more (negative_selector.fraction or num_labels)."
+                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
+                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
+                "(negative_selector.fraction or num_labels)."
             )
+
+    def prepare(self, bank: TextBank) -> DealtBank:
+        self.check(Outline.of(bank))
+        count = len(bank.negatives)
         size = count // self.num_groups
         order = torch.randperm(size * self.num_groups, generator=generator(self.group_seed))
         fused = order[: size * self.num_fused_groups].to(bank.negatives.embeddings.device)

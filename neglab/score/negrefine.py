@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder, UserError
+from neglab.types import Outline, TextBank, TextEncoder
 
 CHUNK_ELEMENTS = 2**22  # elements of pair embeddings gathered at once: 16 MiB
 
@@ -50,9 +51,6 @@ class NegRefineScore(Score[PairBank]):
         num_classes: nearest ID classes per image, at most C.
         num_negatives: nearest negatives per image, at most M, those included that the groups drop.
 
-    Raises:
-        UserError: a value out of range.
-
     Shapes: images [B, D] give [B], float64.
 
     Source: NegRefine (Ansari et al., ICCV 2025), official code at 72e4b82d, clip_ood.py.
@@ -63,21 +61,18 @@ class NegRefineScore(Score[PairBank]):
 
     def __init__(
         self,
-        num_groups: int,
-        temperature: float,
-        group_seed: int,
-        pair_weight: float,
-        num_classes: int,
-        num_negatives: int,
+        num_groups: Count,
+        temperature: Positive,
+        group_seed: Seed,
+        pair_weight: NotNegative,
+        num_classes: Count,
+        num_negatives: Count,
     ) -> None:
-        if min(num_classes, num_negatives) < 1:
-            raise UserError(
-                f"score.num_classes and score.num_negatives must be at least 1; got {num_classes} and {num_negatives}."
-            )
-        if pair_weight < 0:
-            raise UserError(f"score.pair_weight must not be negative; got {pair_weight}.")
         self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
         self.pair_weight, self.num_classes, self.num_negatives = pair_weight, num_classes, num_negatives
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> PairBank:
         negatives = bank.negatives.embeddings

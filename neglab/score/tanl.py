@@ -8,8 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
 from neglab.score.base import Score
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
 SCORE_QUEUE = 20_000  # gate scores that the threshold looks back on
@@ -61,7 +62,7 @@ class TANLScore(Score[Activations]):
         seed: of the ID texts' permutation, and of the noise.
 
     Raises:
-        UserError: a value out of range, or more active words or noise than the pool has.
+        UserError: more active words or noise than the pool has.
 
     Shapes: images [B, D] and a pool of W words give [B], in [0, 1]; float64. The state holds 2 memory_length W
         numbers, 167 MB for 300 images and 69,554 words, twice that while a step runs; stored embeddings would be small
@@ -79,27 +80,17 @@ class TANLScore(Score[Activations]):
 
     def __init__(
         self,
-        temperature: float,
-        num_active: int,
-        prefix_step: int,
+        temperature: Positive,
+        num_active: Count,
+        prefix_step: CountOrZero,
         weighting: str,
-        history_weight: float,
-        gap: float,
-        memory_length: int,
+        history_weight: Share,
+        gap: Share,
+        memory_length: Count,
         noise: str,
-        num_noise: int,
-        seed: int,
+        num_noise: Count,
+        seed: Seed,
     ) -> None:
-        if temperature <= 0:
-            raise UserError(f"score.temperature must be positive; got {temperature}. CLIP's own is 0.01.")
-        for name, value in (("num_active", num_active), ("memory_length", memory_length), ("num_noise", num_noise)):
-            if value < 1:
-                raise UserError(f"score.{name} must be at least 1; got {value}. Raise it.")
-        if prefix_step < 0:
-            raise UserError(f"score.prefix_step must not be negative; got {prefix_step}. 0: no prefixes.")
-        for name, value in (("history_weight", history_weight), ("gap", gap)):
-            if not 0 <= value <= 1:
-                raise UserError(f"score.{name} must be in [0, 1]; got {value}.")
         for name, value, known in (("weighting", weighting, WEIGHTINGS), ("noise", noise, NOISES)):
             if value not in known:
                 raise UserError(f"score.{name} must be {' or '.join(known)}; got {value}.")
@@ -116,13 +107,21 @@ class TANLScore(Score[Activations]):
     def neutral(self) -> float:
         return 0.5
 
-    def init(self, bank: TextBank, encoder: TextEncoder | None) -> Activations:
-        id_labels, pool = bank.id_labels.embeddings, bank.negatives.embeddings
-        if len(pool) < self.num_active:
+    def check(self, outline: Outline) -> None:
+        if outline.num_negatives < self.num_active:
             raise UserError(
                 f"num_active must be at most the number of negatives; got num_active={self.num_active} with "
-                f"{len(pool)} negatives. Lower score.num_active or choose negative_selector=all."
+                f"{outline.num_negatives} negatives. Lower score.num_active or choose negative_selector=all."
             )
+        if self.noise == "text" and outline.num_negatives < self.num_noise:
+            raise UserError(
+                f"num_noise must be at most the number of negatives; got num_noise={self.num_noise} with "
+                f"{outline.num_negatives} negatives. Lower score.num_noise or choose score.noise=random."
+            )
+
+    def init(self, bank: TextBank, encoder: TextEncoder | None) -> Activations:
+        self.check(Outline.of(bank))
+        id_labels, pool = bank.id_labels.embeddings, bank.negatives.embeddings
         draw = generator(self.seed)
         texts = torch.randperm(len(id_labels), generator=draw)[-self.memory_length :].to(id_labels.device)
         noise = self._noise(id_labels, pool, encoder, draw)
@@ -173,11 +172,6 @@ class TANLScore(Score[Activations]):
             return encode_noise_images(self.num_noise, self.seed).to(pool.device)
         if self.noise == "random":
             return normalize(torch.randn(self.num_noise, pool.shape[1], generator=draw), dim=1).to(pool.device)
-        if len(pool) < self.num_noise:
-            raise UserError(
-                f"num_noise must be at most the number of negatives; got num_noise={self.num_noise} with {len(pool)} "
-                "negatives. Lower score.num_noise or choose score.noise=random."
-            )
         parts = pool.split(max(1, CHUNK_ELEMENTS // len(id_labels)))
         nearest = torch.cat([(part @ id_labels.T).amax(dim=1) for part in parts])
         return pool[nearest.argsort(stable=True)[: self.num_noise]]

@@ -18,9 +18,10 @@ from neglab.inversion import (
     invert,
     word_prompts,
 )
+from neglab.ranges import Count, NotNegative, Positive, Seed, Share
 from neglab.score.base import Score
 from neglab.score.neglabel import CHUNK_ELEMENTS, GroupedBank, NegLabelScore
-from neglab.types import TextBank, TextEncoder, UserError, generator
+from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class TINSScore(Score[TINSState]):
             None: what is left over is lost.
 
     Raises:
-        UserError: a value out of range, no ID images of a class, or fewer negatives than groups.
+        UserError: no ID images of a class, or fewer negatives than groups.
 
     Shapes: images [B, D] give [B], in [0, 1], float64.
 
@@ -113,37 +114,31 @@ class TINSScore(Score[TINSState]):
 
     def __init__(
         self,
-        num_groups: int,
-        temperature: float,
-        group_seed: int,
-        threshold: float,
+        num_groups: Count,
+        temperature: Positive,
+        group_seed: Seed,
+        threshold: Share,
         template: str,
-        repulsion_weight: float,
-        steps: int,
-        learning_rate: float,
-        weight_decay: float,
-        num_extras: int,
-        buffer_size: int | None,
+        repulsion_weight: NotNegative,
+        steps: Count,
+        learning_rate: Positive,
+        weight_decay: NotNegative,
+        num_extras: Count,
+        buffer_size: Count | None,
     ) -> None:
         self.neglabel = NegLabelScore(num_groups, temperature, group_seed)
         self.descent = Descent(steps, learning_rate, weight_decay)
-        if not 0 <= threshold <= 1:
-            raise UserError(f"score.threshold must be in [0, 1]; got {threshold}.")
         if template.count(SLOT) != 1:
             raise UserError(f"score.template must hold one {SLOT}; got {template!r}. Such as 'a photo of a {SLOT}.'")
-        if repulsion_weight < 0:
-            raise UserError(f"score.repulsion_weight must not be negative; got {repulsion_weight}.")
-        if min(num_extras, 1 if buffer_size is None else buffer_size) < 1:
-            raise UserError(
-                f"score.num_extras and score.buffer_size must be at least 1; got {num_extras} and {buffer_size}. "
-                "score.buffer_size=null switches the buffer off."
-            )
         self.threshold, self.template, self.repulsion_weight = threshold, template, repulsion_weight
         self.num_extras, self.buffer_size = num_extras, buffer_size
 
     @property
     def neutral(self) -> float:
         return 0.5
+
+    def check(self, outline: Outline) -> None:
+        self.neglabel.check(outline)
 
     def init(self, bank: TextBank, encoder: TextEncoder) -> TINSState:
         grouped = self.neglabel.prepare(bank)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.ranges import Count
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.knn import id_images_of
 from neglab.types import TextBank, UserError
@@ -35,7 +36,7 @@ class ViMScore(BankScore[VirtualLogit]):
             the width.
 
     Raises:
-        UserError: num_dimensions out of range, no ID images, or ID images that leave no residual.
+        UserError: num_dimensions too large, no ID images, or ID images that leave no residual.
 
     Shapes: images [B, D], a bank of C ID labels and N ID images give [B]; float64.
 
@@ -47,9 +48,7 @@ class ViMScore(BankScore[VirtualLogit]):
 
     needs_id_images = True
 
-    def __init__(self, num_dimensions: int | None) -> None:
-        if num_dimensions is not None and num_dimensions < 1:
-            raise UserError(f"score.num_dimensions must be at least 1, or null; got {num_dimensions}. Raise it.")
+    def __init__(self, num_dimensions: Count | None) -> None:
         self.num_dimensions = num_dimensions
 
     def prepare(self, bank: TextBank) -> VirtualLogit:

@@ -2,6 +2,7 @@
 
 import torch
 
+from neglab.ranges import Count, Positive, Seed
 from neglab.stream.base import StreamPlan
 from neglab.types import Stream, UserError, generator
 
@@ -19,19 +20,17 @@ class ArrangedStream(StreamPlan):
         batch_size, reset: see `StreamPlan`.
 
     Raises:
-        UserError: an unknown order or a ratio that is not positive.
+        UserError: an unknown order.
 
     Source: the mixed stream of AdaNeg, InterNeg and TANL (OpenOOD-VLM at 804f331, fsood_evaluator_clip.py); the ratios
         of InterNeg's Figure 3.
     Differs: the official order comes from a global random state that is never set for it.
     """
 
-    def __init__(self, order: str, seed: int, id_per_ood: float | None, batch_size: int, reset: bool) -> None:
+    def __init__(self, order: str, seed: Seed, id_per_ood: Positive | None, batch_size: Count, reset: bool) -> None:
         super().__init__(batch_size, seed, reset)
         if order not in ORDERS:
             raise UserError(f"stream.order must be one of {', '.join(ORDERS)}; got {order!r}.")
-        if id_per_ood is not None and id_per_ood <= 0:
-            raise UserError(f"stream.id_per_ood must be positive; got {id_per_ood}. 1 mixes equal numbers.")
         self.order, self.id_per_ood = order, id_per_ood
 
     def draw(self, num_id: int, num_ood: int) -> Stream:

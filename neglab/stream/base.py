@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from neglab.types import Stream, UserError
+from neglab.types import Stream
 
 
 class StreamPlan(ABC):
@@ -13,15 +13,13 @@ class StreamPlan(ABC):
         seed: of the order.
         reset: True: the score forgets everything before the next OOD set, as all official codes do. False: what it
             has learned is carried on, in the order of the OOD sets.
-
-    Raises:
-        UserError: `batch_size` is below 1.
     """
 
     def __init__(self, batch_size: int, seed: int, reset: bool) -> None:
-        if batch_size < 1:
-            raise UserError(f"stream.batch_size must be at least 1; got {batch_size}.")
         self.batch_size, self.seed, self.reset = batch_size, seed, reset
+
+    def check(self) -> None:  # noqa: B027 - most have nothing to check
+        """Raise a UserError where no stream can be drawn; asked before anything is embedded."""
 
     @abstractmethod
     def draw(self, num_id: int, num_ood: int) -> Stream:

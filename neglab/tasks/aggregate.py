@@ -3,22 +3,28 @@
 import csv
 import re
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from neglab.compose import make
+from neglab.config_check import MEAN, check_set_name
+from neglab.csv_cells import TableReader
 from neglab.files import open_table
 from neglab.logger.base import Job, RunLogger
 from neglab.store import write_atomically
+from neglab.tasks.failures import describe_failures, failures
 from neglab.tasks.published import compare, comparison_tables
-from neglab.tasks.results import HEADINGS, METRICS, method_label, pipe_table, unreadable, write_rows
+from neglab.tasks.report_tables import markdown, read
+from neglab.tasks.results import HEADINGS, METRICS, method_label, unreadable, write_rows
+from neglab.types import UserError
 
 AVERAGED = (*METRICS, "id_accuracy")
 SEEDS = ("seed", "stream_seed")
@@ -53,14 +59,19 @@ def read_results(path: Path) -> list[Row]:
     """
     try:
         with open_table(path) as file:
-            rows: list[Row] = list(csv.DictReader(file))
+            rows: list[Row] = list(TableReader(file))
         rows = [row | {name: float(row[name]) for name in AVERAGED} for row in rows]
         rows = [row | {"num_negatives": int(row["num_negatives"])} for row in rows]
         if any(not row["method"] or row["overrides"] is None or None in row for row in rows):
             raise ValueError("a row without a method, or with more cells than there are headings")
-        if "mean" not in {row["ood_dataset"] for row in rows}:
+        if not all(str(cell).isprintable() for row in rows for cell in row.values()):
+            raise ValueError("a character that is not printable")
+        for row in rows:
+            if row["ood_dataset"] != MEAN:
+                check_set_name(row["ood_dataset"])  # it names files of the run's folder
+        if MEAN not in {row["ood_dataset"] for row in rows}:
             raise ValueError("no row of the mean over the OOD sets")
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError, UserError) as error:
         raise unreadable(path, error) from error
     return rows
 
@@ -140,16 +151,8 @@ def write_aggregate(folder: Path, rows: Sequence[Row]) -> list[Table]:
     write_rows(folder / "aggregate.csv", rows)
     compared = [row for row in compare(rows) if row.get("published_source")]
     tables = [*summary_tables(rows), *comparison_tables(compared)]
-    write_atomically(folder / "aggregate.md", "\n".join(map(markdown, tables)).encode())
+    write_atomically(folder / "aggregate.md", markdown(list(map(read, tables))).encode())
     return tables
-
-
-def markdown(table: Table) -> str:
-    """A table of the console as Markdown."""
-    headings = [str(column.header) for column in table.columns]
-    rows = zip(*(map(str, column.cells) for column in table.columns), strict=True)
-    text = f"{table.title}\n\n{pipe_table(headings, ['---'] * len(headings), rows)}"
-    return text + f"\n{table.caption}\n" * bool(table.caption)
 
 
 def _cell(row: Row, name: str) -> str:
@@ -158,16 +161,29 @@ def _cell(row: Row, name: str) -> str:
 
 
 class AggregateSeeds(Callback):
-    """At the end of a multirun, writes, shows and logs the table over its jobs."""
+    """At the end of a multirun, writes, shows and logs the table over its jobs, and names those that failed."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        console = Console()
-        rows = aggregate(collect_rows(folder))
-        if tables := write_aggregate(folder, rows):
-            console.print(*tables, sep="\n")
-            console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
-            log_aggregate(folder, rows, list(config.hydra.overrides.task), instantiate(config.logger))
+        problems: list[str] = []
+        try:
+            finish_sweep(folder, config)
+        except UserError as error:
+            problems.append(str(error))
+        if failed := failures(folder):
+            problems.append(describe_failures(failed))
+        if problems:
+            sys.exit("\n".join(problems))  # Hydra turns all other exceptions of a callback into warnings
+
+
+def finish_sweep(folder: Path, config: DictConfig) -> None:
+    """Write, show and log the table over the jobs of a sweep that have finished."""
+    console = Console()
+    rows = aggregate(collect_rows(folder))
+    if tables := write_aggregate(folder, rows):
+        console.print(*tables, sep="\n")
+        console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
+        log_aggregate(folder, rows, list(config.hydra.overrides.task), make(config.logger))
 
 
 def sweep_name(folder: str | Path) -> str:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from neglab.csv_cells import TableReader
 from neglab.files import open_table
 from neglab.store import write_atomically
 from neglab.tasks.results import write_csv
@@ -184,7 +185,7 @@ def read_verdicts(place: str, key: str) -> Verdicts:
     foreign = f"{key} must be a {FILE} with the columns {', '.join(NEEDED_COLUMNS)}; {path}"
     try:
         with open_table(path) as file:
-            reader = csv.DictReader(file)
+            reader = TableReader(file)
             columns = reader.fieldnames or ()
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.calibration import check_shares
+from neglab.calibration import check_count
 from neglab.data.base import ImageDataset, ImageFile, ImageList, UnreadableImageError, read_image
 from neglab.data.image_folder import images_below
 from neglab.data.pictures import as_rgb
@@ -76,22 +77,24 @@ def run(config: DictConfig) -> None:
     """Score a folder of images; writes detections.csv, detections.parquet and contact_sheet.html.
 
     Raises:
-        UserError: no images, no classes, a number that is none, or a threshold that cannot be found.
+        UserError: no images, no classes, or a threshold that cannot be found.
     """
     console, folder = Console(), Path(config.paths.output)
-    check_numbers(config)
+    if config.save is not None and Path(config.save).expanduser().is_file():
+        raise UserError(f"save must be a folder for the detector; {config.save} is a file. Choose another place.")
     logger: RunLogger = instantiate(config.logger)
     photos = Photos.below(config.images, PHOTOS)
     write_environment(folder)
     try:
         logger.start(OmegaConf.to_container(config, resolve=True), job(config, "detect"))  # pyright: ignore[reportArgumentType]
-        detector = open_detector(config)
+        detector, plan = open_detector(config), instantiate(config.stream)
+        check_stream(detector, plan, len(photos.paths))
         images, id_images = embed(config, detector, photos)
         if config.threshold is not None:
             detector.threshold = float(config.threshold)
         elif id_images is not None:
             detector.calibrate_embeddings(id_images.embeddings, config.id_acceptance, config.confidence, config.margin)
-        found = sorted(predict(detector, images, instantiate(config.stream)), key=lambda row: row[1].score)
+        found = sorted(predict(detector, images, plan), key=lambda row: row[1].score)
         broken = unreadable(photos, images, detector)
         facts = summary(detector, found, len(broken))
         write_tables(folder, found, broken)
@@ -109,15 +112,6 @@ def run(config: DictConfig) -> None:
     if config.save is not None:
         console.print(f"The detector is in {config.save}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)
-
-
-def check_numbers(config: DictConfig) -> None:
-    """Raise a UserError where a number cannot be one, before any image is read."""
-    check_shares(id_acceptance=config.id_acceptance, confidence=config.confidence, margin=config.margin)
-    if not isinstance(config.threshold, (int, float, type(None))):
-        raise UserError(f"threshold must be a number, in units of the ID score; got {config.threshold}.")
-    if not isinstance(config.num_thumbnails, int) or config.num_thumbnails < 0:
-        raise UserError(f"num_thumbnails must be a whole number, 0 or more; got {config.num_thumbnails}.")
 
 
 def open_detector(config: DictConfig) -> Detector:
@@ -139,7 +133,9 @@ def embed(
     # Of a method that learns while it tests, ID images are only what it learns the classes from.
     only_learned_from = detector.scorer.order_dependent and detector.scorer.needs_id_images
     if root is not None and config.threshold is None and not only_learned_from:
-        sets[ID_IMAGES] = Photos.below(root, ID_IMAGES)
+        sets[ID_IMAGES] = id_photos = Photos.below(root, ID_IMAGES)
+        # Those that are unreadable, or that the method has learned from, will be fewer still.
+        check_count(len(id_photos.paths), config.id_acceptance, config.confidence, config.margin)
     as_given = PromptTemplates(["{}"], ["{}"], normalise_before_mean=True)  # images alone: no prompt is read
     store, devices, loading = Store(config.paths.store), instantiate(config.trainer), instantiate(config.data)
     embedded, _ = Embedder(detector.backbone, as_given, store, devices, loading).embed(sets, [])
@@ -148,15 +144,23 @@ def embed(
     return embedded[PHOTOS], embedded.get(ID_IMAGES)
 
 
+def check_stream(detector: Detector, plan: StreamPlan, count: int) -> torch.Tensor:
+    """The order in which a score that learns while it tests meets so many images.
+
+    Raises:
+        UserError: it leaves some out.
+    """
+    if not detector.scorer.order_dependent:
+        return torch.arange(count)
+    order = plan.draw(count, 0).order
+    if len(order) != count:
+        raise UserError(f"The stream must hold each of the {count} images; got {len(order)}. Take stream=shuffled.")
+    return order
+
+
 def predict(detector: Detector, images: LabelledEmbeddings, plan: StreamPlan) -> Found:
     """Path and prediction of each image. A score that learns while it tests meets them in the stream's order."""
-    if not detector.scorer.order_dependent:
-        return list(zip(images.paths, detector.predict_embeddings(images.embeddings), strict=True))
-    order = plan.draw(len(images), 0).order
-    if len(order) != len(images):
-        raise UserError(
-            f"The stream must hold each of the {len(images)} images; got {len(order)}. Take stream=shuffled."
-        )
+    order = check_stream(detector, plan, len(images))
     predictions = detector.predict_embeddings(images.embeddings[order])
     return [(images.paths[i], prediction) for i, prediction in zip(order.tolist(), predictions, strict=True)]
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from neglab.csv_cells import TableReader
 from neglab.files import open_table
 from neglab.metrics.explanation import label_shares
 from neglab.pipeline import ID, Evaluation, Parts
@@ -94,7 +95,7 @@ def read_examples(path: Path) -> list[Example]:
     examples: list[Example] = []
     try:
         with open_table(path) as file:
-            for row in csv.DictReader(file, strict=True):
+            for row in TableReader(file, strict=True):
                 negatives = tuple((row[name], float(row[share])) for name, share in NEGATIVES if row[name])
                 first = (row["dataset"], row["path"], row["class"], float(row["id_score"]))
                 examples.append(Example(*first, row["predicted_class"], float(row["class_share"]), negatives))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from neglab.compose import build
@@ -29,10 +30,10 @@ def run(config: DictConfig) -> float:
     description = describe(config)
     title = method_label(description)
     parts = build(config)
-    material = gather(parts)
-    bank = material.bank
-    if not len(bank.negatives):
+    if not parts.selector.needs_corpus:
         raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
+    material = gather(parts, scored=False)
+    bank = material.bank
     shares = {
         name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
         for name, images in material.images.items()
@@ -47,7 +48,7 @@ def run(config: DictConfig) -> float:
     for heading in ("negative label", "ID images it wins", "OOD images it wins"):
         table.add_column(heading)
     for _, name, id_wins, _, ood_wins, _ in harmful[:10]:
-        table.add_row(name, f"{100 * float(id_wins):.2f}%", f"{100 * float(ood_wins):.2f}%")
+        table.add_row(escape(name), f"{100 * float(id_wins):.2f}%", f"{100 * float(ood_wins):.2f}%")
     console.print(table)
     console.print(f"One negative label outweighs every ID class on {100 * one_wins:.2f}% of the ID images.")
     console.print(f"Everything is in {folder}", highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from neglab.backbone.base import Backbone
-from neglab.compose import check_seed
 from neglab.context.checkpoint import PromptDescription, write_checkpoint
 from neglab.context.prompts import TokenTower
 from neglab.data.base import ImageDataset
@@ -91,7 +90,6 @@ def prepare(config: DictConfig, store: Store) -> Lesson:
     Raises:
         UserError: fewer than two classes, or a class with fewer images than asked for.
     """
-    check_seed(config)
     few_shot: FewShot = instantiate(config.id_images)
     test: ImageDataset | None = instantiate(config.id_dataset) if config.get("id_dataset") else None
     own_names = few_shot.class_names().names

@@ -17,7 +17,6 @@ from neglab.tasks.report_curves import curves
 from neglab.tasks.report_examples import cards, small_picture
 from neglab.tasks.report_intervals import (
     Resampled,
-    check_bootstrap,
     interval_columns,
     interval_table,
     resample,
@@ -34,6 +33,7 @@ FACTS = (
     "A higher ID score means more in-distribution. Bold is the best of a column; a click on a heading sorts by it.",
     "FPR95 (ID+): share of OOD images accepted where ID recall is nearest to 95%. FPR95 (OOD+): share of ID images "
     "rejected at the first threshold that catches 95% of the OOD images.",
+    "Images are shown where they lie in one of the folders that the option pictures names.",
 )
 
 Row = dict[str, Any]
@@ -46,10 +46,8 @@ def run(config: DictConfig) -> None:
     What is damaged is named and left out.
 
     Raises:
-        UserError: no such folder, no readable results below it, an option that cannot be, or a full disk.
+        UserError: no such folder, no readable results below it, or a full disk.
     """
-    check_bootstrap(**config.bootstrap)
-    check_num_examples(config.num_examples)
     folders = list(map(Path, FOLDERS)) if config.runs is None else [Path(str(config.runs)).expanduser()]
     if config.runs is not None and not folders[0].is_dir():
         raise UserError(f"runs must be a folder; got {folders[0]}. Give that of a run, of a sweep, or one above.")
@@ -75,7 +73,7 @@ def run(config: DictConfig) -> None:
         facts=[f"{len(runs)} finished runs, {len(unfinished)} without a result.", *FACTS],
         tables=[*methods, *map(read, published)],
         curves=curves(rows),
-        runs=_sections(runs, config.num_examples, damaged),
+        runs=_sections(runs, config.num_examples, picture_folders(config.pictures), damaged),
         unfinished=[(str(path), command(path)) for path in unfinished],
         damaged=damaged,
         environment=_without_command(environment()),
@@ -84,12 +82,6 @@ def run(config: DictConfig) -> None:
     _list(console, "Damaged and left out", damaged)
     _write(Path(config.paths.output), compared, page)
     console.print(f"Everything is in {config.paths.output}", highlight=False, markup=False, soft_wrap=True)
-
-
-def check_num_examples(num_examples: Any) -> None:
-    """Raise a UserError where it is no number of images."""
-    if not isinstance(num_examples, int) or num_examples < 0:
-        raise UserError(f"num_examples must be a whole number from 0 on; got {num_examples}. 0 leaves the images out.")
 
 
 def _list(console: Console, heading: str, lines: Sequence[str]) -> None:
@@ -142,9 +134,15 @@ def method_tables(
     return tables
 
 
-def _sections(runs: Sequence[Run], num_examples: int, damaged: list[str]) -> list[RunSection]:
+def picture_folders(given: str | Sequence[str]) -> list[Path]:
+    """The folders whose images the page may show."""
+    listed = [given] if isinstance(given, str) else given
+    return [Path(folder).expanduser().absolute() for folder in listed]
+
+
+def _sections(runs: Sequence[Run], num_examples: int, folders: list[Path], damaged: list[str]) -> list[RunSection]:
     """What the page says of each run."""
-    sections, picture = [], cache(small_picture)  # the runs of a sweep share many images
+    sections, picture = [], cache(partial(small_picture, folders=folders))  # the runs of a sweep share many images
     for found in runs:
         computed_by = whole(found.environment, damaged) or {}
         sections.append(

@@ -1,5 +1,6 @@
 """The examples of a report's runs as cards: small pictures, where their files still lie there, and what decided."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,10 +33,18 @@ def cards(examples: Sequence[Example], count: int, picture: Callable[[str], byte
     return found
 
 
-def small_picture(path: str) -> bytes:
-    """A JPEG of an image file; empty: it is no file, or no picture any more."""
+def small_picture(path: str, folders: Sequence[Path]) -> bytes:
+    """A JPEG of an image file; empty: it is no file, or no picture any more, or lies in none of these folders.
+
+    Args:
+        path: as a run that may be someone else's names it.
+        folders: absolute. Links below them are the owner's, so that they may lead elsewhere.
+    """
+    place = Path(os.path.abspath(path))
+    if not any(place.is_relative_to(folder) for folder in folders):
+        return b""
     try:
-        with ImageFile(Path(path)).open() as image:
+        with ImageFile(place).open() as image:
             image.draft("RGB", (SIZE, SIZE))  # of a large JPEG only what a thumbnail needs is decoded
             return thumbnail(as_rgb(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow's decoders raise

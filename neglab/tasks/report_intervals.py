@@ -12,7 +12,6 @@ from neglab.metrics.intervals import percentile_interval, resampled_metrics, two
 from neglab.tasks.report_runs import Run
 from neglab.tasks.report_tables import ReportTable
 from neglab.tasks.results import HEADINGS, METRICS
-from neglab.types import UserError
 
 RESAMPLED = METRICS[:3]  # AUROC and both FPR95
 NO_SCORES = "–: the run's scores/ are gone or damaged, or its seeds scored different images."
@@ -30,19 +29,6 @@ class Resampled(NamedTuple):
 
     images: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
     values: dict[str, dict[str, Float[Tensor, " R"]]]
-
-
-def check_bootstrap(resamples: Any, level: Any, seed: Any) -> None:
-    """Raise a UserError where no interval can come of these."""
-    if resamples is not None and not (isinstance(resamples, int) and resamples >= 1):
-        raise UserError(
-            f"bootstrap.resamples must be a whole number from 1 on; got {resamples}. The usual one is 1000, and "
-            "null leaves the intervals out."
-        )
-    if not (isinstance(level, float) and 0 < level < 1):
-        raise UserError(f"bootstrap.level must lie between 0 and 1; got {level}. The usual one is 0.95.")
-    if not (isinstance(seed, int) and seed >= 0):
-        raise UserError(f"bootstrap.seed must be a whole number from 0 on; got {seed}. The usual one is 0.")
 
 
 def resample(runs: Sequence[Run], num_resamples: int, seed: int) -> Resampled | None:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from yaml import YAMLError
 
+from neglab.csv_cells import TableReader
 from neglab.files import open_table, read_bytes, read_json
 from neglab.tasks.aggregate import SEEDS, read_results, result_files
 from neglab.tasks.examples import Example, read_examples
@@ -65,7 +66,9 @@ class Run:
         Raises:
             UserError: one is damaged.
         """
-        return [_read_picture(self.folder / name) for name in PICTURES if (self.folder / name).is_file()]
+        paths = [self.folder / name for name in PICTURES]
+        # A link in a run folder of someone else may lead to any picture of this machine.
+        return [_read_picture(path) for path in paths if path.is_file() and not path.is_symlink()]
 
     def examples(self) -> list[Example]:
         """The images whose score is most wrong; none where the run left none.
@@ -156,7 +159,7 @@ def _load(path: Path) -> Any:
 def _read_scores(path: Path) -> Scores:
     try:
         with open_table(path) as file:
-            rows = sorted((row["path"], float(row["id_score"])) for row in csv.DictReader(file))
+            rows = sorted((row["path"], float(row["id_score"])) for row in TableReader(file))
         if not rows:
             raise ValueError("no image")
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:

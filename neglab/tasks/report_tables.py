@@ -8,9 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from neglab.tasks.results import pipe_table
+from neglab.tasks.results import markdown_text, pipe_table
 
-MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|])")
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -95,18 +94,10 @@ def markdown(tables: Sequence[ReportTable]) -> str:
 
 
 def _markdown(table: ReportTable) -> str:
-    best = table.best()
-    rule, lines = ["---", *["---:"] * (len(table.headings) - 1)], []
-    for i, row in enumerate(table.rows):
-        cells = [_markdown_text(cell) for cell in row]
-        lines.append([f"**{cell}**" if (i, j) in best else cell for j, cell in enumerate(cells)])
-    body = pipe_table(table.headings, rule, lines)
-    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.notes)
-    return f"{_markdown_text(table.title)}\n\n{body}{notes}"
-
-
-def _markdown_text(text: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\1", text)
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]
+    body = pipe_table(table.headings, rule, table.rows, table.best())
+    notes = "".join(f"\n{markdown_text(note)}\n" for note in table.notes)
+    return f"{markdown_text(table.title)}\n\n{body}{notes}"
 
 
 def latex(tables: Sequence[ReportTable]) -> str:

@@ -3,17 +3,21 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 
+from neglab.csv_cells import guarded
 from neglab.metrics import DetectionMetrics, IDAccuracy
 from neglab.store import write_atomically
 from neglab.types import LabelSet, ScoredPair, UserError
 
+MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|]|&(?=[#\w]))")
 METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
 HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
 
@@ -56,9 +60,30 @@ def method_label(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, (row["method"], row["overrides"])))
 
 
-def pipe_table(headings: Sequence[str], rule: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the rule below the headings says how each column is aligned."""
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (headings, rule, *rows))
+def pipe_table(
+    headings: Sequence[str],
+    rule: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    bold: Collection[tuple[int, int]] = (),
+) -> str:
+    """A Markdown table of plain text.
+
+    Args:
+        headings: of the columns.
+        rule: the line below the headings, which says how each column is aligned.
+        rows: of as many cells.
+        bold: row and column of the cells in bold.
+    """
+    lines = [[*map(markdown_text, headings)], rule]
+    for i, row in enumerate(rows):
+        cells = map(markdown_text, row)
+        lines.append([f"**{cell}**" if (i, j) in bold else cell for j, cell in enumerate(cells)])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split("\n")))
 
 
 def rich_table(rows: Sequence[Row], title: str) -> Table:
@@ -70,7 +95,7 @@ def rich_table(rows: Sequence[Row], title: str) -> Table:
     for row in rows:
         if row["ood_dataset"] == "mean":
             table.add_section()
-        table.add_row(row["ood_dataset"], *_percents(row))
+        table.add_row(escape(row["ood_dataset"]), *_percents(row))
     return table
 
 
@@ -116,11 +141,11 @@ def negative_label_rows(negatives: LabelSet, similarity: torch.Tensor) -> list[t
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A CSV file with a header, UTF-8, whole or not at all."""
+    """A CSV file with a header, UTF-8, whole or not at all; `TableReader` reads it back."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([guarded(cell) for cell in row] for row in rows)
     write_atomically(path, text.getvalue().encode())
 
 

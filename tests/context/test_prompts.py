@@ -30,11 +30,6 @@ def test_a_tokenizer_that_splits_the_placeholder_is_refused(tiny_model):
         context_prompts(backbone, ["cat"], 3, True, torch.device("cpu"))
 
 
-def test_no_prompt_per_pass_is_refused(tiny_model):
-    with pytest.raises(UserError, match="prompts_per_pass"):
-        TokenTower(OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False), 0)
-
-
 @pytest.mark.parametrize("num_contexts", [1, 5])
 def test_prompts_of_like_length_go_through_together(tiny_model, monkeypatch, num_contexts):
     """In the order in which they came, whether or not their activations are kept."""

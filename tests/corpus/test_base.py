@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from neglab.corpus.base import check_num_words, counted, entries_of, lines_of, sample
+from neglab.corpus.base import counted, entries_of, lines_of, sample
 from neglab.types import UserError
 
 
@@ -84,9 +84,3 @@ def test_empty_lines_cost_next_to_nothing(tmp_path):
     start = time.process_time()
     assert list(entries_of(tmp_path / "words.txt", "a file")) == ["cat", "dog"]
     assert time.process_time() - start < 2
-
-
-@pytest.mark.parametrize("num_words", ["many", 2.5, [3], 0])
-def test_the_size_of_a_sample_is_a_number(num_words):
-    with pytest.raises(UserError, match=r"corpus\.num_words must be at least 1"):
-        check_num_words(num_words)

@@ -64,7 +64,7 @@ def test_fine_grained_asks_for_others_of_the_domain(tmp_path):
     assert "kinds of dog" in chat.conversations[0][-1]["content"]
 
 
-@pytest.mark.parametrize("changes", [{"kind": "other"}, {"num_labels": 0}, {"kind": "fine_grained"}])
+@pytest.mark.parametrize("changes", [{"kind": "other"}, {"kind": "fine_grained"}])
 def test_mistakes(changes, tmp_path):
     with pytest.raises(UserError, match="corpus\\."):
         corpus(ScriptedChat(), tmp_path, **changes)

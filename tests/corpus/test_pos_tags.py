@@ -77,15 +77,21 @@ def test_a_plain_list_is_tagged_by_nltk(corpus, nltk_data):
         ('word,pos_tag\n"cat,NN\n' + "x" * 140_000, {}, "must be a CSV file"),
         (b"word,pos_tag\ncaf\xe9,NN\n", {}, "line 2 is not"),
         (TABLE, {"columns": ["word"]}, "must be two"),
-        (TABLE, {"columns": 3}, "must be two"),
-        (TABLE, {"columns": [1.5, None]}, "must be two"),
-        (TABLE, {"columns": [-1, 2]}, "must be two"),
-        (TABLE, {"num_words": 0}, "at least 1"),
     ],
 )
 def test_mistakes(corpus, content, changes, message):
     with pytest.raises(UserError, match=message):
         corpus(content, **changes).words(())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*(("columns", value) for value in ("3", "[1.5,null]", "[-1,2]", "word"))]
+    + [("num_words", value) for value in ("0", "many", "2.5", "[3]")],
+)
+def test_values_of_another_kind_are_refused(key, value):
+    with pytest.raises(UserError, match=rf"^corpus\.{key}.* must be "):
+        compose(["corpus=pos_tags", f"corpus.{key}={value}"])
 
 
 def test_a_missing_tagger_is_named_with_the_command(corpus, tmp_path, monkeypatch):

@@ -45,11 +45,6 @@ def test_a_class_without_images_is_named():
         for_classes(images, ("cat", "dog"), ("cat", "owl"))
 
 
-def test_none_per_class_is_a_mistake():
-    with pytest.raises(UserError, match="num_per_class"):
-        FewShot(Given(), 0, 0, "plain")
-
-
 def test_an_unknown_view_is_a_mistake():
     with pytest.raises(UserError, match="plain, random_crop; got 'flipped'"):
         FewShot(Given(), 5, 0, "flipped")

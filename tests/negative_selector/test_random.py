@@ -36,9 +36,3 @@ def test_more_words_than_there_are():
 def test_one_of_fraction_and_number(fraction, num_labels):
     with pytest.raises(UserError, match="Exactly one"):
         RandomSelector(fraction, num_labels, 0)
-
-
-@pytest.mark.parametrize(("fraction", "num_labels"), [(0.0, None), (1.1, None), (None, 0), (None, -3)])
-def test_values_out_of_range(fraction, num_labels):
-    with pytest.raises(UserError, match=r"negative_selector\.\w+ must be"):
-        RandomSelector(fraction, num_labels, 0)

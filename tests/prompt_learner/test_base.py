@@ -127,14 +127,9 @@ def test_an_ensemble_is_the_unit_norm_mean():
     ("knobs", "message"),
     [
         ({"optimiser": "adamw"}, "sgd, adam"),
-        ({"learning_rate": 0.0}, "positive"),
-        ({"momentum": 1.0}, "momentum"),
-        ({"weight_decay": -1.0}, "weight_decay"),
-        ({"batch_size": 0}, "batch_size"),
-        ({"num_epochs": -1}, "num_epochs"),
     ],
 )
-def test_a_recipe_refuses_values_out_of_range(knobs, message):
+def test_a_recipe_refuses_what_it_does_not_know(knobs, message):
     with pytest.raises(UserError, match=message):
         Recipe(**{**RECIPE, **knobs})
 
@@ -142,10 +137,8 @@ def test_a_recipe_refuses_values_out_of_range(knobs, message):
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"num_tokens": 0}, "at least 1"),
         ({"class_name": False}, "class_specific=false"),
         ({"num_sets": 2, "initial_words": "a photo of a"}, "begin alike"),
-        ({"initial_std": -1.0}, "initial_std"),
         ({"initial_words": "a photo"}, "2"),
         ({"num_tokens": 73}, "'tree frog' has 78"),
         ({"num_tokens": 90}, "77 tokens"),

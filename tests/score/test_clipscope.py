@@ -82,8 +82,6 @@ def test_the_global_random_state_and_the_bank_are_untouched():
 
 
 def test_mistakes():
-    with pytest.raises(UserError, match="temperature must be positive"):
-        CLIPScopeScore(0.0)
     bank = fakes.text_bank()
     bank = replace(bank, negatives=bank.negatives.take(torch.empty(0, dtype=torch.long)))
     with pytest.raises(UserError, match="at least one negative"):

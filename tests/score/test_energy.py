@@ -4,7 +4,6 @@ import torch
 from reference import id_similarities as reference
 
 from neglab.score.energy import EnergyScore
-from neglab.types import UserError
 
 FIXTURE = torch.tensor([[3.0, 1.0, 0.5, -1.0], [1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]])
 
@@ -62,9 +61,3 @@ def test_a_cold_temperature_is_the_largest_similarity():
     bank, images = fakes.text_bank(), fakes.unit(9, seed=3)
     largest = (images @ bank.id_labels.embeddings.T).amax(dim=1).double()
     assert torch.allclose(EnergyScore(1e-8)(images, bank), largest, atol=1e-7, rtol=0)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_the_temperature_must_be_positive(temperature):
-    with pytest.raises(UserError, match=rf"score\.temperature must be positive; got {temperature}\. Set it"):
-        EnergyScore(temperature)

@@ -4,7 +4,6 @@ import torch
 from reference import id_similarities as reference
 
 from neglab.score.entropy import EntropyScore
-from neglab.types import UserError
 
 FIXTURE = torch.tensor([[3.0, 1.0, 0.5, -1.0], [1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]])
 
@@ -58,9 +57,3 @@ def test_a_single_class_is_certain():
 def test_a_decided_image_scores_higher():
     decided, undecided = EntropyScore(0.01)(torch.tensor([[0.3, 0.1], [0.3, 0.3]]), bank_of_axes(2))
     assert decided > undecided
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_the_temperature_must_be_positive(temperature):
-    with pytest.raises(UserError, match=rf"score\.temperature must be positive; got {temperature}\. Set it"):
-        EntropyScore(temperature)

@@ -4,7 +4,6 @@ import torch
 from reference import id_similarities as reference
 
 from neglab.score.gen import GENScore
-from neglab.types import UserError
 
 FIXTURE = torch.tensor([[3.0, 1.0, 0.5, -1.0], [1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]])
 
@@ -75,15 +74,3 @@ def test_a_saturated_softmax_keeps_its_order():
     """1 - p is e^-50 and e^-60 here: both round p to 1 in float64, and gamma = 0.1 makes them e^-5 and e^-6."""
     scores = GENScore(0.01, 0.1, 1)(torch.tensor([[0.5, 0.0], [0.6, 0.0]]), bank_of_axes(2))
     assert scores.tolist() == pytest.approx([-0.006737947, -0.002478752], abs=1e-7)
-
-
-@pytest.mark.parametrize(("gamma", "num_top_classes"), [(0.0, 100), (-0.1, 100), (0.1, 0)])
-def test_values_out_of_range(gamma, num_top_classes):
-    with pytest.raises(UserError, match=r"score\.(gamma|num_top_classes) must be .*; got .*\."):
-        GENScore(1.0, gamma, num_top_classes)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_the_temperature_must_be_positive(temperature):
-    with pytest.raises(UserError, match=rf"score\.temperature must be positive; got {temperature}\. Set it"):
-        GENScore(temperature, 0.1, 100)

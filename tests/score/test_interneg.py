@@ -219,25 +219,15 @@ def test_the_templates_are_open_clips():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"threshold": 1.5},
         {"extra": "both"},
         {"rescore": "none"},
-        {"num_tokens": 0},
-        {"num_extras": 0},
-        {"update_size": 0},
-        {"initial_std": -1.0},
         {"templates": ()},
         {"templates": "a photo of {}"},
         {"templates": ("a photo",)},
-        {"steps": 0},
-        {"learning_rate": 0.0},
-        {"weight_decay": -0.1},
-        {"num_groups": 0},
-        {"temperature": 0.0},
     ],
     ids=str,
 )
-def test_values_out_of_range(changes):
+def test_settings_that_cannot_be(changes):
     with pytest.raises(UserError, match=r"score\."):
         score(**changes)
 

@@ -74,8 +74,3 @@ def test_id_images_are_needed(bank):
 def test_more_neighbours_than_images_say_what_to_do():
     with pytest.raises(UserError, match=r"got num_neighbours=41 with 40 images\. Lower score\.num_neighbours"):
         KNNScore(41).prepare(bank_with_images())
-
-
-def test_at_least_one_neighbour():
-    with pytest.raises(UserError, match=r"score\.num_neighbours must be at least 1; got 0\. Raise it"):
-        KNNScore(0)

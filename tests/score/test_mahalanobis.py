@@ -129,9 +129,3 @@ def test_equal_images_have_no_scatter():
     bank.id_images.embeddings[:] = bank.id_images.embeddings[0].clone()
     with pytest.raises(UserError, match=r"covariance that has an inverse"):
         MahalanobisScore("ledoit_wolf").prepare(bank)
-
-
-@pytest.mark.parametrize("shrinkage", [-0.1, 1.1, "oas"])
-def test_the_shrinkage_is_a_share_or_a_name(shrinkage):
-    with pytest.raises(UserError, match=rf"score\.shrinkage must be ledoit_wolf or in \[0, 1\]; got {shrinkage}\."):
-        MahalanobisScore(shrinkage)

@@ -93,14 +93,6 @@ def test_negatives_that_the_groups_drop_may_still_be_matched():
     assert {name.split(" and ")[1] for name in encoder.asked} == set(bank.negatives.names[20:])
 
 
-@pytest.mark.parametrize(
-    "changes", [{"num_classes": 0}, {"num_negatives": 0}, {"pair_weight": -1.0}, {"num_groups": 0}]
-)
-def test_mistakes(changes):
-    with pytest.raises(UserError, match="score\\."):
-        score(**changes)
-
-
 def test_fewer_negatives_than_groups_is_an_error():
     with pytest.raises(UserError, match="num_groups must be at most"):
         score(num_groups=100).init(fakes.text_bank(), CountingEncoder())

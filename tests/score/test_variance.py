@@ -4,7 +4,6 @@ import torch
 from reference import id_similarities as reference
 
 from neglab.score.variance import VarianceScore
-from neglab.types import UserError
 
 FIXTURE = torch.tensor([[3.0, 1.0, 0.5, -1.0], [1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]])
 
@@ -57,9 +56,3 @@ def test_a_single_class_has_none():
 
 def test_certainty_reaches_the_bound():
     assert VarianceScore(0.01)(10 * torch.eye(4), bank_of_axes()).tolist() == pytest.approx([3 / 16] * 4, abs=1e-12)
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
-def test_the_temperature_must_be_positive(temperature):
-    with pytest.raises(UserError, match=rf"score\.temperature must be positive; got {temperature}\. Set it"):
-        VarianceScore(temperature)

@@ -103,8 +103,3 @@ def test_equal_images_leave_no_residual():
     bank.id_images.embeddings[:] = bank.id_images.embeddings[0].clone()
     with pytest.raises(UserError, match=r"got 80 images that lie in num_dimensions=5\. Lower"):
         ViMScore(5).prepare(bank)
-
-
-def test_at_least_one_dimension():
-    with pytest.raises(UserError, match=r"score\.num_dimensions must be at least 1, or null; got 0\. Raise it"):
-        ViMScore(0)

@@ -1,9 +1,11 @@
+import shutil
 import statistics
 
 import pytest
 
 from neglab.tasks.aggregate import aggregate, collect_rows, write_aggregate
-from neglab.tasks.results import METRICS, write_csv
+from neglab.tasks.results import METRICS, pipe_table, write_csv
+from neglab.types import UserError
 
 HEADER = [
     "method", "overrides", "seed", "stream_seed", "stream", "uses_id_images", "num_negatives", "ood_dataset", *METRICS,
@@ -65,3 +67,22 @@ def test_files_beside_the_runs(tmp_path):
     assert len(write_aggregate(tmp_path, aggregate(collect_rows(tmp_path)))) == 2
     assert "81.25" in (tmp_path / "aggregate.md").read_text()
     assert (tmp_path / "aggregate.csv").is_file()
+
+
+@pytest.mark.parametrize(("old", "new"), [("near", "../../evil"), ("near", "id"), ("neglabel", "negl\x1b[2Jabel")])
+def test_a_run_of_someone_else_names_no_file_and_steers_no_terminal(tmp_path, old, new):
+    write_run(tmp_path / "0", "neglabel", 0, 0.8)
+    path = tmp_path / "0" / "results.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError, match="as the run left them"):
+        collect_rows(tmp_path)
+    shutil.rmtree(tmp_path / "0")
+    assert collect_rows(tmp_path) == []
+
+
+def test_markdown_shows_text_as_it_is(tmp_path):
+    write_run(tmp_path / "0", "<script>alert(1)</script> a|b", 0, 0.8)
+    write_aggregate(tmp_path, aggregate(collect_rows(tmp_path)))
+    text = (tmp_path / "aggregate.md").read_text()
+    assert r"\<script\>alert(1)\</script\> a\|b" in text and "<script>" not in text.replace(r"\<", "")
+    assert r"\<b\>" in pipe_table(["<b>"], ["---"], [["a|b"]]) and r"| a\|b |" in pipe_table(["x"], ["---"], [["a|b"]])

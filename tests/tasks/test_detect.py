@@ -123,9 +123,9 @@ def test_mistakes(config, tmp_path):
         ([f"id_images={tmp_path}/empty"], "id_images must hold at least one image"),
         (["detector=saved"], "detector= or class_names=, not both"),
         (["class_names=null"], "class_names must be a list of names"),
-        (["threshold=high"], "threshold must be a number"),
-        (["num_thumbnails=-3"], "num_thumbnails must be a whole number"),
-        (["margin=wide"], "margin must be between 0 and 1"),
+        (["threshold=high"], "threshold must be a valid number; got 'high'"),
+        (["num_thumbnails=-3"], "num_thumbnails must be greater than or equal to 0; got -3"),
+        (["margin=wide"], "margin must be a valid number; got 'wide'"),
     ):
         quoted = [
             f"{key}='{value}'" for key, _, value in (text.partition("=") for text in arguments) if key == "images"

@@ -71,7 +71,7 @@ def report(tmp_path, capsys):
     def make(*overrides):
         output = tmp_path / "report"
         output.mkdir(exist_ok=True)
-        run(compose([f"runs={tmp_path}/multirun", *overrides], "report", output))
+        run(compose([f"runs={tmp_path}/multirun", f"pictures={tmp_path}", *overrides], "report", output))
         texts = [(output / f"report.{ending}").read_text() for ending in ("html", "md", "tex")]
         with (output / "report.csv").open(newline="") as file:
             return *texts, list(csv.DictReader(file)), capsys.readouterr().out
@@ -166,6 +166,27 @@ def test_examples_are_shown_with_what_decided(report, tmp_path):
     assert re.findall("<b>(.*?)</b><em>(.*?)</em>", cards[7]) == [("dog", "25.0%"), ("rust", "12.5%"), ("sand", "6.2%")]
     assert len(re.findall("<figure", report("bootstrap.resamples=null", "num_examples=1")[0])) == 2
     assert "<figure" not in report("bootstrap.resamples=null", "num_examples=0")[0]
+
+
+def test_a_run_of_someone_else_shows_no_picture_of_mine(report, tmp_path):
+    write_run(tmp_path / "multirun/0", "neglabel", 0, 0.3)
+    private, shared = tmp_path / "private", tmp_path / "shared"
+    for folder in (private, shared):
+        write_pictures(folder, 1, seed=0)
+    (name,) = (path.name for path in private.iterdir())
+    (shared / "mine").symlink_to(private)  # the owner's own link
+    paths = [f"{private}/{name}", f"{shared}/../private/{name}", f"{shared}/{name}", f"{shared}/mine/{name}"]
+    examples = [Example("near", path, "", 0.5, "dog", 0.25, (("rust", 0.125),)) for path in paths]
+    write_examples(tmp_path / "multirun/0/examples.csv", examples)
+    drawn = tmp_path / "multirun/0/roc_curves.png"
+    drawn.unlink()
+    drawn.symlink_to(private / name)
+    page = report("bootstrap.resamples=null", f"pictures=[{shared}]")[0]
+    cards = re.findall("<figure.*?</figure>", page)
+    assert ["<img" in card for card in cards] == [False, False, True, True]
+    assert all("not shown" in card for card in cards[:2])
+    assert len(shown_pictures(page)["png"]) == 1
+    assert len(shown_pictures(report("bootstrap.resamples=null", f"pictures={shared}")[0])["jpeg"]) == 2
 
 
 def test_a_number_that_a_sweep_varied_is_drawn(report, tmp_path):
