@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neglab.chat.base import Chat, Message
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 
@@ -24,10 +25,10 @@ class RecordedChat(Chat):
     def identity(self) -> dict[str, Any]:
         return {"model": self.model, "revision": "recorded", "path": self.path.name}
 
-    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         raise UserError("Recorded replies hold conversations, not answers to questions: choose llm_filter=replay.")
 
-    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[Reply]:
         try:
             rows = json.loads(self.path.read_text())
             known = {json.dumps(row["messages"]): row["reply"] for row in rows}
@@ -42,4 +43,4 @@ class RecordedChat(Chat):
                 "corpus=eoe_openai_api corpus.chat.base_url=... corpus.chat.model=..., or corpus=eoe_huggingface; or "
                 "bring a list of labels: corpus=file corpus.path=..."
             )
-        return [known[key] for key in keys]
+        return [Reply.of(known[key]) for key in keys]

@@ -55,7 +55,13 @@ def run(config: DictConfig) -> float:
         times = {**evaluation.times, "total": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in times.items()}
         uses_id_images = parts.uses_id_images or isinstance(parts.prompts, LearnedPrompts)
-        used = {"uses_id_images": uses_id_images, "num_negatives": len(evaluation.negatives)}
+        num_unclear = sum(int(verdict["unclear"]) for verdict in evaluation.verdicts)
+        metrics |= {"filter/num_unclear": float(num_unclear)} if evaluation.verdicts else {}
+        used = {
+            "uses_id_images": uses_id_images,
+            "num_negatives": len(evaluation.negatives),
+            "num_unclear": num_unclear,
+        }
         if parts.score.order_dependent:
             used |= {"stream": parts.stream.describe(), "stream_seed": parts.stream.seed}
         rows = result_rows(description | used, metrics)

@@ -101,6 +101,26 @@ def test_methods_without_negatives_encode_no_corpus(config):
     assert evaluation.times["num_encoded"] == 12 + 5 + 3
 
 
+def test_unclear_answers_are_counted_in_the_results(config, tmp_path):
+    words = [f"word {first}{second}" for first in "abcde" for second in "abcd"]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    rows = [{"kind": "proper_noun", "label": word, "class": None} for word in words]
+    rows += [
+        {"kind": "subcategory", "label": word, "class": name} for word in words for name in ("cat", "dog", "tree frog")
+    ]
+    answers = ["Perhaps.", "Yes", *["No"] * 100]  # of the first two words as proper nouns
+    lines = [json.dumps({**row, "question": str(i), "answer": answers[i]}) for i, row in enumerate(rows)]
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines))
+    replay = ("llm_filter=replay", f"llm_filter.path={tmp_path}/answers.jsonl")
+    run(config(*replay, f"corpus.path={tmp_path}/words.txt", "plots=false"))
+    assert json.loads((tmp_path / "run0" / "metrics.json").read_text())["filter/num_unclear"] == 1
+    assert {row["num_unclear"] for row in read_csv(tmp_path / "run0" / "results.csv")} == {"1"}
+    assert "unclear and count as no: 1." in (tmp_path / "run0" / "table.md").read_text()
+    run(config("plots=false"))
+    assert "filter/num_unclear" not in json.loads((tmp_path / "run1" / "metrics.json").read_text())
+    assert "unclear" not in (tmp_path / "run1" / "table.md").read_text()
+
+
 class Renames(LabelFilter):
     """Drops the first label and renames the second."""
 
