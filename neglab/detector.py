@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.calibration import Calibration, calibrate
 from neglab.compose import build, compose, construct, resolved
+from neglab.data.names import Names, given_names
 from neglab.image_inputs import ImageInput, as_list, transformed
 from neglab.pipeline import gather
 from neglab.predictions import Prediction, predictions
@@ -76,7 +77,7 @@ class Detector:
     @classmethod
     def create(
         cls,
-        class_names: Sequence[str] | str | Path,
+        class_names: Names,
         backbone: str = "mini",
         method: str = "neglabel",
         id_images: str | Path | None = None,
@@ -87,7 +88,8 @@ class Detector:
         """A detector for these classes.
 
         Args:
-            class_names: the ID classes: a list, or a text file with one name per line.
+            class_names: the ID classes: a list or an array, a mapping such as a model's id2label, or a file (text with
+                one name per line, JSON, YAML or CSV).
             backbone: an option of the config group.
             method: a preset.
             id_images: for the methods that learn the classes from a few ID images: a folder with one subfolder per
@@ -101,7 +103,7 @@ class Detector:
         """
         chosen = {"backbone": backbone, "method": method, **groups}
         config = compose([*(f"{group}={option}" for group, option in chosen.items()), *overrides], "detect")
-        config.class_names = str(class_names) if isinstance(class_names, (str, Path)) else list(class_names)
+        config.class_names = given_names(class_names)
         if id_images is not None:
             config.id_images.dataset.root = str(id_images)
         return cls.from_config(config, method, device)

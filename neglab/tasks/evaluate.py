@@ -18,6 +18,7 @@ from neglab.pipeline import Evaluation, evaluate
 from neglab.plots.detection import roc_curves, score_histograms
 from neglab.prompt.learned import LearnedPrompts
 from neglab.tasks.aggregate import aggregate, sweep_name
+from neglab.tasks.classes import write_class_table
 from neglab.tasks.environment import write_environment
 from neglab.tasks.examples import SAMPLE_COLUMNS, most_wrong, sample_rows, write_examples
 from neglab.tasks.published import compare, comparison_tables, identify
@@ -49,6 +50,7 @@ def run(config: DictConfig) -> float:
         start = time.perf_counter()
         kept = kept_in(this_job.sweep) if this_job.sweep else Kept()
         parts = build(config, kept)
+        write_class_table(folder, parts.id_dataset, console)
         evaluation = evaluate(parts, kept.embedded)
         kept.embedded = evaluation.embedded
         metrics = measure(evaluation.pairs)
