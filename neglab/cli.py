@@ -54,7 +54,10 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def main() -> None:
     """The console script. Of the processes that torchrun or srun started together the first runs it."""
-    together(run_command_line)
+    try:
+        together(run_command_line)
+    except UserError as error:  # before the command began: the processes did not come together
+        stop(str(error))
 
 
 def run_command_line() -> None:

@@ -8,12 +8,15 @@ several processes.
 
 import os
 import pickle
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from socket import gethostname
+from threading import Timer
 from traceback import format_exception
 from typing import Any, NamedTuple
 
@@ -23,6 +26,8 @@ from neglab.errors import UserError
 # without srun has a rank too, but is no step and has no others.
 VARIABLES = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
 PAUSE = 0.1  # seconds between two looks at the key-value store: Ctrl-C works, and there is no time limit
+PATIENCE = 10.0  # seconds of waiting for the others to start, after which it is said
+LATEST = timedelta(minutes=30)  # by then they have started, or never will
 FAREWELL = 20.0  # seconds that the first process, which holds the key-value store, gives the others to read its end
 STOPPED = 130  # the exit status after Ctrl-C
 
@@ -63,6 +68,7 @@ def together(work: Callable[[], Any]) -> Any:
 
     Raises:
         SystemExit: in the others, where the first fails: they end with its exit status.
+        UserError: some of them have not started.
     """
     place = launch()
     if place is None or place.num_processes == 1:
@@ -112,8 +118,36 @@ def _key_value_store(place: Launch) -> Any:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     else:
         address = _slurm_address()
-    store, *_ = next(rendezvous(f"tcp://{address}", place.rank, place.num_processes))
+    with _said(_waiting(place, address)):
+        try:
+            store, *_ = next(rendezvous(f"tcp://{address}", place.rank, place.num_processes, timeout=LATEST))
+        except RuntimeError as error:  # torch's errors of networks and stores
+            raise UserError(f"The processes started together must all be there. {_waiting(place, address)}") from error
     return store
+
+
+def _waiting(place: Launch, address: str) -> str:
+    """Whom this process waits for, and how to run without them."""
+    variable = next(names[0] for names in VARIABLES if all(name in os.environ for name in names))
+    launcher = "srun" if variable.startswith("SLURM") else "torchrun"
+    others = "the others" if place.rank == 0 else "the first, process 0"
+    return (
+        f"Process {place.rank} of the {place.num_processes} that {launcher} started together waits for {others}, at "
+        f"{address}. Where they do not run neglab, as in an interactive step, run this one by itself: "
+        f"env -u {variable} neglab ..."
+    )
+
+
+@contextmanager
+def _said(message: str) -> Iterator[None]:
+    """Say what is waited for, once it takes long."""
+    timer = Timer(PATIENCE, lambda: sys.stderr.write(f"{message}\n"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _slurm_address() -> str:

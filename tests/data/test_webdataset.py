@@ -117,6 +117,7 @@ def test_names_that_come_again_are_other_samples(tmp_path, pictures):
             assert source.origin.read_bytes()[start : start + size] == path.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore")  # the library's
 def test_samples_are_those_of_the_webdataset_library(tmp_path, pictures):
     library = pytest.importorskip("webdataset")
     content = pictures[0].read_bytes()
@@ -124,7 +125,7 @@ def test_samples_are_those_of_the_webdataset_library(tmp_path, pictures):
     members += [("e/a.b.jpg", content), ("d.1/a.b.jpg", content), ("d.1/a.CLS", b"1")]
     write_shard(tmp_path / "odd" / "a.tar", members)
     samples = library.WebDataset(f"{tmp_path}/odd/a.tar", shardshuffle=False, empty_check=False)
-    expected = tuple(int(sample["cls"]) for sample in samples)
+    expected = tuple(int(sample["cls"]) for sample in samples if "cls" in sample)
     assert dataset(tmp_path / "odd", image="b.jpg").images().labels == expected == (0, 1, 1)
 
 

@@ -1,9 +1,11 @@
 """Processes started together. Run as a script, this file is one of them."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from neglab.cli import stop
+from neglab.modules import cluster
 from neglab.modules.cluster import Launch, _load, launch, several_processes, together
 from neglab.modules.embedding import PartFolders
 from neglab.modules.prediction import Devices
@@ -105,6 +108,26 @@ def test_the_place_among_the_processes(monkeypatch, variables, place):
         monkeypatch.setenv(name, str(value))
     assert launch() == place
     assert several_processes() == (place is not None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank", "said"),
+    [
+        (("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"), 0, "srun started together waits for the others"),
+        (("RANK", "WORLD_SIZE", "LOCAL_RANK"), 1, "torchrun started together waits for the first, process 0"),
+    ],
+)
+def test_a_process_that_waits_for_others_says_so(monkeypatch, capfd, variables, rank, said):
+    port = 20_000 + os.getpid() % 10_000
+    values = {**dict(zip(variables, (rank, 4, rank), strict=True)), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(cluster, "PATIENCE", 0.1)
+    monkeypatch.setattr(cluster, "LATEST", timedelta(seconds=2))
+    message = f"Process {rank} of the 4 that {said}, at localhost:{port}.* env -u {variables[0]} neglab"
+    with pytest.raises(UserError, match=f"must all be there. {message}"):
+        together(lambda: None)
+    assert len(re.findall(message, capfd.readouterr().err)) == 1
 
 
 def test_one_process_that_a_launcher_started_is_on_its_own(monkeypatch, tmp_path):

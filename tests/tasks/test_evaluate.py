@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,29 @@ def test_methods_without_negatives_encode_no_corpus(config):
     evaluation = evaluate(build(config("method=mcm", mining=[])))
     assert len(evaluation.negatives) == 0
     assert evaluation.times["num_encoded"] == 12 + 5 + 3
+
+
+def test_which_folder_has_which_name_is_written_and_printed(config, benchmark, tmp_path, capsys):
+    """Folders 1 to 12 with a list in numeric order give what folders with the names themselves give."""
+    names = [f"thing {chr(97 + i)}" for i in range(12)]
+    pictures = sorted((benchmark / "id").rglob("*.png"))
+    for i, name in enumerate(names):
+        for folder in (tmp_path / "named" / name, tmp_path / "numbered" / str(i + 1)):
+            folder.mkdir(parents=True)
+            shutil.copy(pictures[i], folder / "picture.png")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    run(config(f"id_dataset.root={tmp_path}/named", "plots=false"))
+    numbered = (f"id_dataset.root={tmp_path}/numbered", f"id_dataset.class_names={tmp_path}/names.txt")
+    run(config(*numbered, "plots=false"))
+    metrics = [json.loads((tmp_path / f"run{i}" / "metrics.json").read_text()) for i in (0, 1)]
+    assert metrics[0]["id/accuracy"] == metrics[1]["id/accuracy"]
+    rows = [read_csv(tmp_path / f"run{i}" / "scores" / "id.csv") for i in (0, 1)]
+    first, second = ({row["class"]: row["predicted_class"] for row in part} for part in rows)
+    assert first == second and sorted(second) == names
+    classes = read_csv(tmp_path / "run1" / "classes.csv")
+    assert [row["class_name"] for row in classes] == names
+    assert [row["key"] for row in classes] == [str(i + 1) for i in range(12)]
+    assert "ID classes: 1 = thing a, 2 = thing b, 3 = thing c" in capsys.readouterr().out
 
 
 def test_unclear_answers_are_counted_in_the_results(config, tmp_path):
