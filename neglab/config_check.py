@@ -21,7 +21,6 @@ Validator = Callable[[Any], Any]  # returns the value, or raises a ValidationErr
 OPTIONS: dict[str, Any] = {
     "seed.value": Seed,
     "plots": bool,
-    "class_names": str | Sequence[str] | None,
     "threshold": float | None,
     "id_acceptance": OpenShare,
     "confidence": OpenShare,

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.calibration import Calibration, calibrate
 from neglab.compose import build, compose, resolved
+from neglab.data.names import Names, given_names
 from neglab.image_inputs import ImageInput, as_list, transformed
 from neglab.pipeline import gather
 from neglab.predictions import Prediction, predictions
@@ -78,7 +79,7 @@ class Detector:
     @classmethod
     def create(
         cls,
-        class_names: Sequence[str] | str | Path,
+        class_names: Names,
         backbone: str = "mini",
         method: str = "neglabel",
         id_images: str | Path | None = None,
@@ -89,7 +90,8 @@ class Detector:
         """A detector for these classes.
 
         Args:
-            class_names: the ID classes: a list, or a text file with one name per line.
+            class_names: the ID classes: a list or an array, a mapping such as a model's id2label, or a file (text with
+                one name per line, JSON, YAML or CSV).
             backbone: an option of the config group.
             method: a preset.
             id_images: for the methods that learn the classes from a few ID images: a folder with one subfolder per
@@ -103,8 +105,7 @@ class Detector:
         """
         chosen = {"backbone": backbone, "method": method, **groups}
         config = compose([*(f"{group}={option}" for group, option in chosen.items()), *overrides], "detect")
-        given: object = str(class_names) if isinstance(class_names, Path) else class_names
-        config.class_names = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
+        config.class_names = given_names(class_names)
         if id_images is not None:
             config.id_images.dataset.root = str(id_images)
         return cls.from_config(config, method, device)

@@ -240,8 +240,7 @@ class Embedder:
     def _text_work(self, texts: Sequence[str]) -> tuple[Entry, EmbeddingJob]:
         """A job for these texts, and the entry under which it is resumed."""
         entry = self.store.entry({"kind": "pass", **self.text_identity, "texts": list(texts)})
-        num_tokens = self.backbone.count_tokens(texts)
-        batch_size = self.loading.text_batch_size
+        num_tokens, batch_size = self.backbone.count_tokens(texts), self.loading.text_batch_size
         return entry, TextJob(entry.folder.name, texts, num_tokens, self.backbone.tokenize, batch_size)
 
     def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[Float[Tensor, "_ D"]]:

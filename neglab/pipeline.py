@@ -11,9 +11,9 @@ import torch
 
 from neglab.backbone.base import Backbone
 from neglab.corpus.base import Corpus
-from neglab.data.base import ImageDataset, ImageList
+from neglab.data.base import ImageDataset, ImageList, check_apart
 from neglab.data.few_shot import FewShot, check_classes, for_classes
-from neglab.data.names import given_names
+from neglab.data.names import Names, given_names
 from neglab.embedder import Embedder, Loading
 from neglab.llm_filter.base import LabelFilter
 from neglab.modules.prediction import Devices
@@ -35,18 +35,16 @@ class ClassNames(ImageDataset):
     """ID classes that are known by name alone; it has no images.
 
     Args:
-        names: a list, or a text file with one name per line. A name that stands more than once counts once.
+        names: as `given_names` takes them: a list, or a file. A name that stands more than once counts once.
 
     Raises:
         UserError: no names, an empty one, or a file that cannot be read.
     """
 
-    def __init__(self, names: object) -> None:
+    def __init__(self, names: Names) -> None:
         given = given_names(names)
         if not given:
             raise UserError("class_names must be a list of names, or a file with one name per line; got none.")
-        if "" in given:
-            raise UserError(f"A class name must not be empty; got one in place {given.index('') + 1}. Leave it out.")
         self.names = list(dict.fromkeys(given))
         if num_repeated := len(given) - len(self.names):
             logger.warning("%d class names stand more than once and count once", num_repeated)
@@ -166,6 +164,7 @@ def check(parts: Parts, id_words: Words, corpus_words: Words, scored: bool) -> N
 
 def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset], scored: bool) -> Embedded:
     """ID labels, corpus and images, from the store or through the towers."""
+    check_apart(parts.id_dataset, parts.ood_datasets)
     id_words = parts.id_dataset.class_names()
     corpus_words = parts.corpus.words(id_words.names) if parts.selector.needs_corpus else Words.nouns(())
     check(parts, id_words, corpus_words, scored)

@@ -50,6 +50,11 @@ class Dataset:
             raise AssertionError("pictures are decoded by neglab alone")
         return {name: values[which] for name, values in self.columns.items()}
 
+    def with_format(self, kind):
+        plain = Dataset(self.columns, self.features, self._fingerprint)
+        plain.kind = kind
+        return plain
+
     def select_columns(self, names):
         kept = {name: self.columns[name] for name in names}
         return Dataset(kept, Features({name: self.features[name] for name in names}), f"{self._fingerprint}-selected")

@@ -2,7 +2,7 @@
 
 One JSONL file per chat identity, only ever appended to, one answer per line: it can be read by people, filtered with
 standard tools, and handed on for replay. A line that is no whole answer, such as the last one of a run killed while
-writing, is skipped with a warning and costs only its own question.
+writing, or that holds an empty one, is skipped with a warning and costs only its own question.
 """
 
 import errno
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,12 +19,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from neglab.chat.base import Chat
+from neglab.chat.replies import Verdict, too_many, verdict, without_thoughts
 from neglab.files import DamagedError, decode, digest, open_regular
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
 
 QuestionKind = Literal["proper_noun", "subcategory"]
+SHOWN = 80  # characters of an answer in a message
 QuestionKey = tuple[str, str, str | None]
 
 
@@ -119,7 +121,9 @@ class AnswerStore:
             self.answers.setdefault(row["question"], row["answer"])
         if num_damaged:
             logger.warning(
-                "%d damaged lines in %s are skipped; their questions are asked again", num_damaged, self.path
+                "%d damaged lines or empty answers in %s are skipped; their questions are asked again",
+                num_damaged,
+                self.path,
             )
         self._offset += len(content)
 
@@ -152,6 +156,8 @@ class StoredAnswers:
     def __call__(self, questions: Sequence[Question]) -> dict[Question, str]:
         """The answer to each question; equal questions are asked once.
 
+        A reply that is no answer is given with its flaw and not stored, so that the next run asks again.
+
         Raises:
             UserError: the chat failed; what it has answered is kept.
             RuntimeError: the chat left a question unanswered without saying why.
@@ -160,17 +166,59 @@ class StoredAnswers:
             self._store = AnswerStore(self.root, self.chat.identity)
         else:
             self._store.refresh()
-        answers = self._store.answers
+        answers, flawed = self._store.answers, dict[str, str]()
         fresh = list({question.text: question for question in questions if question.text not in answers}.values())
         if fresh:
             with Progress(console=Console(stderr=True), transient=True, disable=not os.isatty(2)) as progress:
                 task = progress.add_task(f"{fresh[0].kind.replace('_', ' ')} questions", total=len(fresh))
-                for position, answer in self.chat.ask([question.text for question in fresh]):
-                    self._store.append(fresh[position], answer)
+                for position, reply in self.chat.ask([question.text for question in fresh]):
+                    if reply.is_answer:
+                        self._store.append(fresh[position], reply.text)
+                    else:
+                        flawed[fresh[position].text] = str(reply)
                     progress.advance(task)
-        if missing := [question.text for question in fresh if question.text not in answers]:
+        found = {**flawed, **answers}
+        if missing := [question.text for question in fresh if question.text not in found]:
             raise RuntimeError(f"the chat answered all but {len(missing)} questions; the first is {missing[0]!r}")
-        return {question: answers[question.text] for question in questions}
+        return {question: found[question.text] for question in questions}
+
+
+@dataclass
+class Tally:
+    """How many answers there were, and which were neither yes nor no.
+
+    Attributes:
+        max_unclear: share of them that may be.
+        num_answers: so far.
+        unclear: so far, in their words.
+    """
+
+    max_unclear: int | float
+    num_answers: int = 0
+    unclear: list[str] = field(default_factory=list)
+
+    def counted(self, answers: Mapping[Question, str]) -> Mapping[Question, str]:
+        """The same answers.
+
+        Raises:
+            UserError: too many are unclear by now.
+        """
+        self.num_answers += len(answers)
+        self.unclear += [answer for answer in answers.values() if parse(answer) == "unclear"]
+        if too_many(len(self.unclear), self.num_answers, self.max_unclear):
+            examples = ", ".join(repr(answer[:SHOWN]) for answer in self.unclear[:3])
+            raise UserError(
+                f"The language model must answer yes or no; {len(self.unclear)} of {self.num_answers} answers are "
+                f"neither, such as {examples}. A model that thinks first needs room to do so, or a switch that stops "
+                "it (llm_filter.max_tokens or max_new_tokens, llm_filter.extra_fields); else take another model. "
+                "Whole answers are kept. So many are borne: llm_filter.max_unclear"
+            )
+        return answers
+
+
+def parse(answer: str) -> Verdict:
+    """What a recorded answer says; those of older stores may hold thoughts."""
+    return verdict(without_thoughts(answer))
 
 
 def parse_answers(content: bytes) -> tuple[list[dict[str, Any]], int]:
@@ -204,6 +252,7 @@ def _is_answer(row: Any) -> bool:
         isinstance(row, dict)
         and row.get("kind") in get_args(QuestionKind)
         and all(isinstance(row.get(name), str) for name in ("label", "question", "answer"))
+        and bool(without_thoughts(row["answer"]))
         and ("class" in row and isinstance(row["class"], str | None))
         and (row["class"] is None) == (row["kind"] == "proper_noun")
     )

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 # What a failure while answering questions ends with: the answers are stored one by one (`StoredAnswers`).
@@ -20,17 +21,26 @@ class Chat(ABC):
         """Everything that decides an answer, as a JSON-like value; holds `model` and `revision`, and never a key."""
 
     @abstractmethod
-    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         """Positions and answers, each as soon as it is there and in any order, so that it can be stored at once."""
 
     @abstractmethod
-    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[Reply]:
         """The model's next message in each conversation, as free text; the chat's own system prompt stays out."""
 
 
 def question_messages(system_prompt: str, question: str) -> list[Message]:
     """The conversation that a question opens."""
     return [{"role": "system", "content": system_prompt}, {"role": "user", "content": question}]
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """System texts put in front of the first message of the user, for models without a system role."""
+    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    rest = [message for message in messages if message["role"] != "system"]
+    if not system or not rest:
+        return rest
+    return [{**rest[0], "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
 def require_count(name: str, value: Any, least: int) -> None:

@@ -12,8 +12,9 @@ import torch
 import transformers
 from jinja2 import TemplateError
 
-from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count
+from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count, without_system
 from neglab.chat.next_token import NextToken, batches, longest_first, pad_left
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class HuggingFaceChat(Chat):
             return folder.resolve().name, f"sha256:{folder_digest(folder)}"
         return self.model, self.revision or "main"
 
-    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         prompts = self._prompts([question_messages(self.system_prompt, question) for question in questions])
         try:
             if self.answer == "generate":
@@ -116,11 +117,13 @@ class HuggingFaceChat(Chat):
             yes, no = self._yes_and_no
             for positions, logits in self._next_token.logits(prompts):
                 likelier = (logits[:, yes] > logits[:, no]).tolist()
-                yield from ((i, "Yes" if is_yes else "No") for i, is_yes in zip(positions, likelier, strict=True))
+                yield from (
+                    (i, Reply("Yes" if is_yes else "No")) for i, is_yes in zip(positions, likelier, strict=True)
+                )
         except torch.OutOfMemoryError as error:
             raise self._memory_error(error, asking=True) from error
 
-    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[Reply]:
         try:
             found = dict(self._generate(self._prompts(conversations), max_new_tokens))
         except torch.OutOfMemoryError as error:
@@ -128,7 +131,7 @@ class HuggingFaceChat(Chat):
         return [found[i] for i in range(len(conversations))]
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], max_new_tokens: int) -> Iterator[tuple[int, str]]:
+    def _generate(self, prompts: Sequence[list[int]], max_new_tokens: int) -> Iterator[tuple[int, Reply]]:
         padding = self._tokenizer.pad_token_id
         if padding is None:
             padding = self._tokenizer.eos_token_id or 0
@@ -143,8 +146,11 @@ class HuggingFaceChat(Chat):
                     max_new_tokens=max_new_tokens,
                     pad_token_id=padding,
                 )
-            texts = self._tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
-            yield from zip(positions, texts, strict=True)
+            written = output[:, ids.shape[1] :]
+            texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
+            ended = torch.isin(written, self._ends.to(written.device)).any(dim=1).tolist()
+            for i, text, has_end in zip(positions, texts, ended, strict=True):
+                yield i, Reply.of(text, cut=not has_end)
 
     def _prompts(self, conversations: Sequence[Sequence[Message]]) -> list[list[int]]:
         """Token ids of each conversation, up to where the model's own message begins."""
@@ -155,11 +161,17 @@ class HuggingFaceChat(Chat):
         return self._tokenizer(texts, add_special_tokens=False)["input_ids"]
 
     def _render(self, messages: Sequence[Message]) -> str:
-        chosen = [dict(message) for message in (messages if self._takes_system else _without_system(messages))]
+        chosen = [dict(message) for message in (messages if self._takes_system else without_system(messages))]
         # Models that can think aloud would begin with their thoughts; templates that know no such switch ignore it.
         return self._tokenizer.apply_chat_template(
             chosen, tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
+
+    @cached_property
+    def _ends(self) -> torch.Tensor:
+        """The tokens that end a message; one without any of them was cut."""
+        found = self._network.generation_config.eos_token_id
+        return torch.tensor(found if isinstance(found, list) else [-1 if found is None else found])
 
     @cached_property
     def _takes_system(self) -> bool:
@@ -260,15 +272,6 @@ def folder_digest(folder: Path) -> str:
                 file.seek(i * (size - SAMPLE_SIZE) // (SAMPLES - 1))
                 content.update(file.read(SAMPLE_SIZE))
     return content.hexdigest()
-
-
-def _without_system(messages: Sequence[Message]) -> list[Message]:
-    """System texts put in front of the first message of the user."""
-    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
-    rest = [message for message in messages if message["role"] != "system"]
-    if not system or not rest:
-        return rest
-    return [{**rest[0], "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
 def _batch_seed(seed: int, prompts: list[list[int]]) -> int:

@@ -1,17 +1,22 @@
 """Any server that speaks OpenAI's chat completions: OpenAI itself, vLLM, Ollama, llama.cpp and others."""
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count
+from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count, without_system
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 NO_KEY = "none"  # servers on one's own machine ask for none, the client for some
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+SYSTEM_ROLES = ("system", "developer", None)
+PAUSE, LONGEST_PAUSE = 0.5, 8.0  # seconds before a repetition, doubled each time: those of the openai package
 
 
 class OpenAIChat(Chat):
@@ -21,11 +26,17 @@ class OpenAIChat(Chat):
         base_url: where the server listens, up to and with its version, such as "http://localhost:8000/v1".
         model: the name that the server knows the model by.
         concurrency: requests under way at once, at most.
-        retries: how often a request that timed out, was refused a connection, or met an overloaded or failing server
-            is sent again, each time after a longer pause.
+        retries: how often a request that timed out, was refused a connection, met an overloaded or failing server, or
+            was answered with something that is no chat completion is sent again, each time after a longer pause.
         timeout: seconds that one request may take.
         temperature: of sampling, 0 for the likeliest tokens; None leaves it to the server.
-        max_tokens: longest answer.
+        max_tokens: longest answer, the thoughts of a model that thinks first among it.
+        limit_field: what the server calls that limit: "max_tokens" or, for OpenAI's reasoning models,
+            "max_completion_tokens".
+        system_role: what the server calls the role of the system prompt: "system" or "developer"; None: the model
+            knows none, and the system prompt stands before the question.
+        extra_fields: more fields of each request, as the server knows them: {"reasoning_effort": "low"}, or an answer
+            held to a choice or a JSON schema.
         api_key_variable: environment variable that holds the key. The key itself is never kept, logged or written.
         system_prompt: opens every question's conversation.
 
@@ -43,6 +54,9 @@ class OpenAIChat(Chat):
         timeout: int | float,
         temperature: int | float | None,
         max_tokens: int,
+        limit_field: str,
+        system_role: str | None,
+        extra_fields: Mapping[str, Any],
         api_key_variable: str,
         system_prompt: str,
     ) -> None:
@@ -58,6 +72,13 @@ class OpenAIChat(Chat):
             raise UserError(f"The language model's timeout must be positive, in seconds; got {timeout!r}.")
         if not isinstance(temperature, int | float | None):
             raise UserError(f"The language model's temperature must be a number or null; got {temperature!r}.")
+        for name, value, allowed in (
+            ("limit_field", limit_field, LIMIT_FIELDS),
+            ("system_role", system_role, SYSTEM_ROLES),
+        ):
+            if value not in allowed:
+                choices = ", ".join("null" if choice is None else choice for choice in allowed)
+                raise UserError(f"The language model's {name} must be one of {choices}; got {value!r}.")
         self.base_url = base_url
         self.model = model
         self.concurrency = concurrency
@@ -65,11 +86,17 @@ class OpenAIChat(Chat):
         self.timeout = timeout
         self.temperature = None if temperature is None else float(temperature)
         self.max_tokens = max_tokens
+        self.limit_field = limit_field
+        self.system_role = system_role
+        self.extra_fields = _plain(extra_fields)
         self.api_key_variable = api_key_variable
         self.system_prompt = system_prompt
 
     @property
     def identity(self) -> dict[str, Any]:
+        # Left out where they are as in older stores, whose answers stay good.
+        unusual = {} if self.system_role == "system" else {"system_role": self.system_role}
+        unusual |= {"extra_fields": self.extra_fields} if self.extra_fields else {}
         return {
             "chat": "openai_api",
             "base_url": self._public_url,
@@ -78,13 +105,14 @@ class OpenAIChat(Chat):
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "system_prompt": self.system_prompt,
+            **unusual,
         }
 
-    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, str]]:
+    def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         conversations = [question_messages(self.system_prompt, question) for question in questions]
         yield from self._answers(conversations, self.max_tokens, KEPT)
 
-    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[str]:
+    def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[Reply]:
         found = dict(self._answers(conversations, max_new_tokens, ""))
         return [found[i] for i in range(len(conversations))]
 
@@ -103,11 +131,17 @@ class OpenAIChat(Chat):
                 "A language model behind a server needs the openai package: pip install 'neglab[llm]'"
             ) from error
         key = os.environ.get(self.api_key_variable) or NO_KEY
+        if strange := next((character for character in key if not "!" <= character <= "~"), None):
+            raise UserError(
+                f"A key must be of characters that a header can hold; that in the environment variable "
+                f"{self.api_key_variable} has {strange!r}, in place {key.index(strange) + 1} of {len(key)}. Set it "
+                "anew; a file that was saved under Windows ends its lines with '\\r'."
+            )
         return openai.OpenAI(base_url=self.base_url, api_key=key, timeout=self.timeout, max_retries=self.retries)
 
     def _answers(
         self, conversations: Sequence[Sequence[Message]], max_tokens: int, kept: str
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Iterator[tuple[int, Reply]]:
         """Answers as they come. After a failure nothing new is sent, and what is under way is still handed on.
 
         The threads are daemons: whoever presses Ctrl-C need not wait for a server that does not answer.
@@ -116,7 +150,7 @@ class OpenAIChat(Chat):
             return
         client, failure, stop = self._client(), None, Event()
         waiting: SimpleQueue[tuple[int, Sequence[Message]]] = SimpleQueue()
-        done: SimpleQueue[tuple[int, str | BaseException] | None] = SimpleQueue()
+        done: SimpleQueue[tuple[int, Reply | BaseException] | None] = SimpleQueue()
         for item in enumerate(conversations):
             waiting.put(item)
 
@@ -125,7 +159,8 @@ class OpenAIChat(Chat):
                 while not stop.is_set():
                     i, messages = waiting.get_nowait()
                     try:
-                        done.put((i, self._request(client, messages, max_tokens)))
+                        if (reply := self._request(client, messages, max_tokens, stop)) is not None:
+                            done.put((i, reply))
                     except BaseException as error:
                         stop.set()
                         done.put((i, error))
@@ -148,14 +183,45 @@ class OpenAIChat(Chat):
         if failure is not None:
             raise self._translated(failure, kept) from None
 
-    def _request(self, client: Any, messages: Sequence[Message], max_tokens: int) -> str:
-        settings = {} if self.temperature is None else {"temperature": self.temperature}
-        reply = client.chat.completions.create(
-            model=self.model, messages=[dict(message) for message in messages], max_tokens=max_tokens, **settings
+    def _request(self, client: Any, messages: Sequence[Message], max_tokens: int, stop: Event) -> Reply | None:
+        """The server's answer, or None where another request has failed before this one began."""
+        for attempt in range(self.retries + 1):
+            if stop.is_set():
+                return None
+            try:
+                return self._reply(client, messages, max_tokens)
+            except ValueError:  # no chat completion, such as JSON that is cut; the client repeats what else may pass
+                if attempt == self.retries:
+                    stop.set()
+                    raise
+                stop.wait(min(PAUSE * 2**attempt, LONGEST_PAUSE))
+            except BaseException:
+                stop.set()
+                raise
+        return None
+
+    def _reply(self, client: Any, messages: Sequence[Message], max_tokens: int) -> Reply:
+        settings: dict[str, Any] = {self.limit_field: max_tokens}
+        if self.temperature is not None:
+            settings["temperature"] = self.temperature
+        if self.system_role is None:
+            messages = without_system(messages)
+        sent = [
+            {**message, "role": self.system_role} if message["role"] == "system" else dict(message)
+            for message in messages
+        ]
+        answer = client.chat.completions.create(
+            model=self.model, messages=sent, extra_body=self.extra_fields, **settings
         )
+        if error := getattr(answer, "error", None):  # some servers send their errors with status 200
+            raise ValueError(error.get("message", error) if isinstance(error, dict) else error)
         try:
-            text = reply.choices[0].message.content or ""
-            return text.encode(errors="replace").decode()  # half a surrogate pair is no text that a file takes
+            choice = answer.choices[0]
+            return Reply.of(
+                choice.message.content,
+                cut=choice.finish_reason == "length",
+                refused=choice.finish_reason == "content_filter" or bool(getattr(choice.message, "refusal", None)),
+            )
         except (AttributeError, IndexError, TypeError) as error:
             raise ValueError("the reply holds no message") from error
 
@@ -198,3 +264,15 @@ class OpenAIChat(Chat):
         for secret in filter(None, (os.environ.get(self.api_key_variable), urlsplit(self.base_url).password)):
             text = text.replace(secret, "[key]")
         return f"({text})" if text else ""
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as plain values; the parts of a config are none."""
+    try:
+        return json.loads(json.dumps(fields, default=_container))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The language model's extra_fields must be JSON; got {fields!r} ({error}).") from error
+
+
+def _container(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value)

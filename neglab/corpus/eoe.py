@@ -1,16 +1,26 @@
 """Outlier classes that a language model imagines from the ID class names alone."""
 
 import json
+import logging
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from neglab.chat.base import Chat, Message
+from neglab.chat.recorded import Recorded
+from neglab.chat.replies import Reply, too_many, without_thoughts
 from neglab.corpus.base import Corpus
-from neglab.ranges import Count
-from neglab.store import digest, write_atomically
+from neglab.files import DamagedError, digest, read_json, write_atomically
+from neglab.ranges import Count, Share
 from neglab.types import UserError, Words
 
+logger = logging.getLogger(__name__)
+
 KINDS = ("far", "near", "fine_grained")
+ITEM = re.compile(r"\s*(?:[-•–]|[*+](?=\s)|\d+[.)](?!\d))\s*(.*)")  # of a list; 10.5 is a number
+MARKS = " \t*_`\"'“”‘’.,;-–"
 FAR_EXAMPLE = (
     ("husky dog, garfield cat, churches, truck", "black stone, mountain, ginkgo tree, river, rapeseed field"),
 )
@@ -37,10 +47,12 @@ class EOECorpus(Corpus):
         num_per_class: labels asked for per ID class ("near").
         domain: what the classes are, such as "bird" ("fine_grained").
         max_new_tokens: longest reply, in tokens.
+        max_flawed: share of the replies, 0 to 1, that may be empty or refused; they are not stored.
         store: folder of the store; a reply is asked for once.
 
     Raises:
-        UserError: an unknown kind, a count below 1, no domain where one is needed, or replies without a list.
+        UserError: an unknown kind, a count below 1, no domain where one is needed, a reply that was cut, too many that
+            are empty or refused, or replies without a list.
 
     Source: EOE (Cao et al., ICML 2024), official code at 20fa95e; the prompts say in our words what theirs say.
     Differs: labels keep the order of the replies; the official code joins replies without a line end, which fuses
@@ -56,6 +68,7 @@ class EOECorpus(Corpus):
         num_per_class: Count,
         domain: str | None,
         max_new_tokens: Count,
+        max_flawed: Share,
         store: str,
     ) -> None:
         if kind not in KINDS:
@@ -64,19 +77,24 @@ class EOECorpus(Corpus):
             raise UserError("corpus.kind=fine_grained needs what the classes are, such as corpus.domain=bird.")
         self.chat, self.kind, self.domain = chat, kind, domain
         self.num_labels, self.labels_per_reply, self.num_per_class = num_labels, labels_per_reply, num_per_class
-        self.max_new_tokens, self.folder = max_new_tokens, Path(store).expanduser() / "answers"
+        self.max_new_tokens, self.max_flawed = max_new_tokens, max_flawed
+        self.folder = Path(store).expanduser() / "answers"
 
     def words(self, id_names: Sequence[str]) -> Words:
         replies = self._near_replies(id_names) if self.kind == "near" else self._long_conversation(id_names)
         known = {name.lower() for name in id_names}
-        labels = [label for label in dict.fromkeys(listed(replies)) if label not in known]
+        named = listed(replies)
+        wanted = self.num_per_class * len(id_names) if self.kind == "near" else self.num_labels
+        if len(named) < wanted:
+            logger.warning("The language model was asked for %d labels and has listed %d", wanted, len(named))
+        labels = [label for label in dict.fromkeys(named) if label not in known]
         if self.kind == "near":
             taken = {word for name in id_names for word in name.split()}
             labels = [label for label in labels if taken.isdisjoint(label.split())]
         if not labels:
             raise UserError(
-                "The language model must answer with lines that begin with '- '; no such label is left of "
-                f"{len(replies)} replies, the first begins {replies[0][:60]!r}. Try another model."
+                "The language model must answer with a list, its lines beginning with '- '; no such label is left of "
+                f"{len(replies)} replies, the first begins {''.join(replies[:1])[:60]!r}. Try another model."
             )
         return Words.nouns(labels)
 
@@ -127,27 +145,60 @@ class EOECorpus(Corpus):
         return [_says("user", example), _says("assistant", as_list(labels)), _says("user", asked)]
 
     def _complete(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        """The replies; those that the store lacks are asked for together."""
+        """The whole replies; those that the store lacks are asked for together."""
         paths = [self._path(conversation) for conversation in conversations]
-        missing = [i for i, path in enumerate(paths) if not path.is_file()]
+        missing = [i for i, path in enumerate(paths) if not _stored(path)]
         if missing:
             self.folder.mkdir(parents=True, exist_ok=True)
             replies = self.chat.complete([conversations[i] for i in missing], self.max_new_tokens)
             for i, reply in zip(missing, replies, strict=True):
-                content = {"messages": list(conversations[i]), "reply": reply}
-                write_atomically(paths[i], json.dumps(content, indent=1, ensure_ascii=False).encode())
-        return [json.loads(path.read_text())["reply"] for path in paths]
+                if not reply.flaw:
+                    found = Recorded(list(map(dict, conversations[i])), reply.text)
+                    write_atomically(paths[i], json.dumps(asdict(found), indent=1, ensure_ascii=False).encode())
+            self._check([reply for reply in replies if reply.flaw], len(conversations))
+        return list(filter(None, map(_stored, paths)))
+
+    def _check(self, flawed: Sequence[Reply], num_replies: int) -> None:
+        """Raise a UserError where a list would be cut, or too many are missing."""
+        if not flawed:
+            return
+        flaws = Counter(reply.flaw for reply in flawed)
+        found = f"{len(flawed)} of {num_replies} replies are not whole: " + ", ".join(
+            f"{count} {flaw}" for flaw, count in flaws.items()
+        )
+        if any("cut" in flaw for flaw in flaws) or too_many(len(flawed), num_replies, self.max_flawed):
+            raise UserError(
+                f"The language model must answer with whole lists; {found}. One begins {flawed[0].text[:60]!r}. Cut "
+                f"lists need a larger corpus.max_new_tokens, now {self.max_new_tokens} with the thoughts of a model "
+                "that thinks first; else try another model. Whole replies are kept."
+            )
+        logger.warning("%s; their labels are missing", found)
 
     def _path(self, conversation: Sequence[Message]) -> Path:
         key = digest([self.chat.identity, self.max_new_tokens, list(conversation)])
         return self.folder / f"conversation-{key}.json"
 
 
+def _stored(path: Path) -> str:
+    """The reply in a file of the store; "" where there is none, as older stores may say too."""
+    try:
+        return without_thoughts(read_json(path, Recorded).reply)
+    except FileNotFoundError:
+        return ""
+    except DamagedError as error:
+        logger.warning("%s is damaged (%s); the language model is asked again", path, error)
+        return ""
+
+
 def listed(replies: Sequence[str]) -> list[str]:
-    """The labels of all replies: lines that begin with "- ", in lower case."""
-    lines = [line.strip() for reply in replies for line in reply.splitlines()]
-    labels = [line[2:].strip().lower() for line in lines if line.startswith("- ")]
-    return [label for label in labels if label]
+    """The labels of all replies, in lower case: of lines that begin with "- ", as they should, or with "* " or "1. ".
+
+    Marks around a label and a remark behind its colon are left out; a line that ends with a colon is a heading.
+    """
+    items = [ITEM.match(line) for reply in replies for line in reply.splitlines()]
+    texts = [item[1].strip(MARKS) for item in items if item]
+    labels = [re.split(r":\W*\s", text)[0].strip(MARKS).lower() for text in texts if not text.endswith(":")]
+    return [label for label in labels if any(map(str.isalpha, label))]
 
 
 def as_list(labels: str) -> str:

@@ -1,5 +1,6 @@
 """Sets that are one archive on the web."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.datasets.utils import download_and_extract_archive
@@ -30,6 +31,9 @@ class ArchiveFolder(ImageDataset):
 
     def class_names(self) -> Words:
         raise UserError("This set is an OOD set without classes. Choose another with id_dataset=.")
+
+    def extent(self) -> Sequence[Path]:
+        return [self.root]
 
     def images(self) -> ImageList:
         if self.download:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,6 +139,14 @@ class ImageDataset(ABC):
             )
         return images
 
+    def class_keys(self) -> Sequence[str]:
+        """What each class is called where its images lie, such as its folder; empty where that is its index or name."""
+        return ()
+
+    def extent(self) -> Sequence[Path]:
+        """Folders and files all of whose images are in the set; empty where they may hold others too."""
+        return ()
+
     def missing(self, rule: str) -> UserError:
         """What to raise where `place` is not as the rule says it must be."""
         obtain = f" {self.about.obtain}" if self.about else ""
@@ -146,6 +154,18 @@ class ImageDataset(ABC):
             f"{rule}; got {self.place}. Set id_dataset.root or ood_datasets.NAME.root to where it is, or NEGLAB_DATA "
             f"to the folder of all sets.{obtain}"
         )
+
+
+def check_apart(id_dataset: ImageDataset, ood_datasets: Mapping[str, ImageDataset]) -> None:
+    """Raise a UserError where an OOD set takes its images from where the ID set does."""
+    own = {path.resolve() for path in id_dataset.extent()}
+    for name, dataset in ood_datasets.items():
+        for place in (path.resolve() for path in dataset.extent()):
+            if inner := [max(place, path) for path in own if place.is_relative_to(path) or path.is_relative_to(place)]:
+                raise UserError(
+                    f"An image is in distribution or out of it; all those in {inner[0]} are in the ID set and in the "
+                    f"OOD set {name}. Set the root or the folders of one of them to another place."
+                )
 
 
 # Pillow's decoders raise more than OSError on damaged files.

@@ -44,6 +44,10 @@ class ClassSplit(ImageDataset):
         names = self.dataset.class_names().names
         return Words.nouns([names[i] for i in self._classes(len(names))])
 
+    def class_keys(self) -> Sequence[str]:
+        keys = self.dataset.class_keys()
+        return [keys[i] for i in self._classes(len(keys))] if keys else ()
+
     def images(self) -> ImageList:
         images = self.dataset.images()
         new_label = {old: new for new, old in enumerate(self._classes(len(self.dataset.class_names())))}

@@ -35,6 +35,9 @@ class FewShot(ImageDataset):
     def class_names(self) -> Words:
         return self.dataset.class_names()
 
+    def class_keys(self) -> Sequence[str]:
+        return self.dataset.class_keys()
+
     def images(self) -> ImageList:
         images, draw = self.dataset.images(), generator(self.seed)
         labels = torch.tensor(images.labels)

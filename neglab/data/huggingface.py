@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -12,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from neglab.data.base import About, ImageDataset, ImageList, ImageSource
-from neglab.data.names import as_words, given_names, numbered, spoken
+from neglab.data.names import Names, as_words, given_names, numbered, require_words, spoken
 from neglab.files import read_bytes
 from neglab.types import UserError, Words
 
@@ -36,7 +35,7 @@ class RowImage(ImageSource):
         # Of the content: the library's own digest of a set stays the same where it is exported anew.
         try:
             return hashlib.sha256(self._content()).hexdigest()
-        except OSError:
+        except (OSError, ValueError):
             return "unreadable"
 
     def open(self) -> Image.Image:
@@ -44,6 +43,8 @@ class RowImage(ImageSource):
 
     def _content(self) -> bytes:
         (picture,) = self.rows[self.row].values()
+        if picture is None:
+            raise ValueError("the row has no image")
         return read_bytes(picture["path"]) if picture["bytes"] is None else picture["bytes"]
 
     def __str__(self) -> str:
@@ -60,7 +61,7 @@ class HuggingFaceDataset(ImageDataset):
         image_column: the column of pictures.
         label_column: with `labelled`, the column of class indices or class names.
         labelled: True: an ID dataset. False: images of no class.
-        class_names: with `labelled`, the names in the order of their index: a list, or a file with one name per line.
+        class_names: with `labelled`, the names in the order of their index, given or in a file (see `given_names`).
             None: the dataset's own, underscores read as spaces.
         about: what is known of a published set.
 
@@ -79,7 +80,7 @@ class HuggingFaceDataset(ImageDataset):
         image_column: str,
         label_column: str | None,
         labelled: bool,
-        class_names: str | Sequence[str] | None,
+        class_names: Names,
         about: About | None,
     ) -> None:
         self.name, self.subset, self.split = name, subset, split
@@ -109,6 +110,7 @@ class HuggingFaceDataset(ImageDataset):
         own = getattr(self._rows.features[column], "names", None)
         if names is None and own is not None:
             names = [spoken(name) for name in own]
+            require_words(names, f"column {column} of {self.place}")
         return numbered(labels, names, f"column {column} of {self.place}")
 
     def _column(self, name: str | None) -> str:
@@ -124,13 +126,14 @@ class HuggingFaceDataset(ImageDataset):
         library, folder = _library(), Path(self.name).expanduser()
         saved = [folder / name for name in ("state.json", "dataset_dict.json") if (folder / name).is_file()]
         try:
-            if not saved:
-                return library.load_dataset(
-                    str(folder) if folder.is_dir() else self.name, self.subset, split=self.split
-                )
-            loaded = library.load_from_disk(str(folder))
-            return loaded[self.split] if isinstance(loaded, dict) else loaded
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            if saved:
+                loaded = library.load_from_disk(str(folder))
+                rows = loaded[self.split] if isinstance(loaded, dict) else loaded
+            else:
+                place = str(folder) if folder.is_dir() else self.name
+                rows = library.load_dataset(place, self.subset, split=self.split)
+            return rows.with_format(None)  # a set saved for torch would give tensors for pictures and labels
+        except Exception as error:  # the library's own kinds of error, and those of what it loads with
             obtain = f" {self.about.obtain}" if self.about else ""
             raise UserError(
                 f"The dataset must be one that `datasets` can load; got {self.place}: {type(error).__name__}: {error}. "

@@ -2,16 +2,23 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
+from natsort import natsorted
+
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.names import as_words, given_names, spoken
-from neglab.data.pictures import EXTENSIONS, is_picture
+from neglab.data.listed import on_disk
+from neglab.data.names import Names, as_words, composed, given_names, require_words, spoken, warn_of_marks
+from neglab.data.pictures import is_junk, is_picture
 from neglab.types import UserError, Words
 
 logger = logging.getLogger(__name__)
 
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+ENDINGS_SHOWN = 8  # of what is passed over, the most frequent first
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".7z", ".rar")
 
 
@@ -20,23 +27,24 @@ class ImageFolder(ImageDataset):
 
     Args:
         root: the folder.
-        labelled: True: each subfolder of `root`, in sorted order, is one class (an ID dataset). False: all images
-            below `root`, of no class (an OOD dataset).
-        class_names: with `labelled`, the names in the order of the subfolders: a list, or a text file with one name
-            per line. None: the subfolders' names, underscores read as spaces.
+        labelled: True: each subfolder of `root` is one class (an ID dataset), in natural order: 2 before 10. False:
+            all images below `root`, of no class (an OOD dataset).
+        class_names: with `labelled`, the names in the order of the subfolders, or a mapping from each subfolder to its
+            name; given, or in a file (see `given_names`). None: the subfolders' names, underscores read as spaces.
         folders: only these subfolders, in this order: a list, or a text file with one name per line. None: all.
         about: what is known of a published set.
 
     Raises:
-        UserError: on first use, for a missing folder, an empty class, or a count of names that does not fit.
+        UserError: on first use, for a missing folder, an empty class, a count of names that does not fit, or
+            subfolders that are numbers or WordNet ids where no names are given.
     """
 
     def __init__(
         self,
         root: str,
         labelled: bool,
-        class_names: str | Sequence[str] | None,
-        folders: str | Sequence[str] | None,
+        class_names: Names,
+        folders: Names,
         about: About | None,
     ) -> None:
         self.root = Path(root).expanduser()
@@ -45,20 +53,43 @@ class ImageFolder(ImageDataset):
         self._names, self._folders = class_names, folders
 
     def class_names(self) -> Words:
-        folders = self._subfolders()
-        names = given_names(self._names)
+        return self._words
+
+    @cached_property
+    def _words(self) -> Words:
+        keys = self.class_keys()
+        names = given_names(self._names, [composed(key) for key in keys])
         if names is None:
-            names = [spoken(folder.name) for folder in folders]
-        if len(names) != len(folders):
+            names = [spoken(key) for key in keys]
+            warn_of_marks(names)
+            require_words(names, f"the subfolders of {self.root}")
+        if len(names) != len(keys):
             raise UserError(
-                f"There must be one class name per subfolder; got {len(names)} names and {len(folders)} subfolders in "
+                f"There must be one class name per subfolder; got {len(names)} names and {len(keys)} subfolders in "
                 f"{self.root}. Mend id_dataset.class_names, or leave it null to use the subfolders' names."
+            )
+        if self._names is not None and self._folders is None and keys != sorted(keys):
+            logger.warning(
+                "Class names belong to the subfolders of %s in natural order: %s; in text order, as torchvision has "
+                "it, they would begin %s",
+                self.root,
+                ", ".join(f"{key} = {name}" for key, name in zip(keys[:3], names, strict=False)),
+                ", ".join(sorted(keys)[:3]),
             )
         return as_words(names)
 
+    def class_keys(self) -> Sequence[str]:
+        return [folder.name for folder in self._subfolders()] if self.labelled else ()
+
+    def extent(self) -> Sequence[Path]:
+        return [self.root] if not self.labelled and self._folders is None else self._subfolders()
+
     def images(self) -> ImageList:
         whole = not self.labelled and self._folders is None
-        found = images_by_folder([self._existing_root()] if whole else self._subfolders())
+        folders = [self._existing_root()] if whole else self._subfolders()
+        found = images_by_folder(folders)
+        if self.labelled and self._folders is None:
+            warn_of_layout(self.root, folders, found)
         labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
         return self.counted(ImageList.of_files([path for paths in found for path in paths], labels))
 
@@ -70,11 +101,10 @@ class ImageFolder(ImageDataset):
     def _subfolders(self) -> list[Path]:
         wanted = given_names(self._folders)
         if wanted is None:
-            folders = sorted(
-                path for path in self._existing_root().iterdir() if path.is_dir() and not is_hidden(path.name)
-            )
+            found = [path for path in self._existing_root().iterdir() if path.is_dir() and not is_junk(path.name)]
+            folders = natsorted(sorted(found), key=lambda path: path.name)
         else:
-            folders = [self._existing_root() / name for name in wanted]
+            folders = [on_disk(self._existing_root(), name) for name in wanted]
         if not folders:
             raise UserError(f"{self.root} must hold one subfolder per class; got none.{still_packed(self.root)}")
         if absent := [folder.name for folder in folders if not folder.is_dir()]:
@@ -91,37 +121,49 @@ def images_by_folder(folders: Sequence[Path]) -> list[list[Path]]:
     Raises:
         UserError: a folder has no image or cannot be read, or a name is not UTF-8.
     """
-    found = [images_below(folder) for folder in folders]
+    found = images_in(folders)
     if empty := [folder for folder, paths in zip(folders, found, strict=True) if not paths]:
         raise UserError(
             f"There must be at least one image in each folder; got none in {len(empty)}, such as {empty[0]}."
-            f"{still_packed(empty[0])} Known endings: {', '.join(sorted(EXTENSIONS))}."
+            f"{still_packed(empty[0])} Images are what Pillow opens, such as .jpg and .png files."
         )
     return found
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder at any depth, in the order of their path; may be none.
+    """The image files in a folder at any depth, as `images_in` finds them; may be none."""
+    return images_in([folder])[0]
 
-    Hidden files and folders, and files that do not end like a picture, are passed over. Links are followed; one to a
-    folder above it is left out with a warning.
+
+def images_in(folders: Sequence[Path]) -> list[list[Path]]:
+    """The image files in each folder at any depth, in the order of their path.
+
+    Hidden files and folders, and those that systems leave beside pictures, are passed over; so are files that do not
+    end like a picture, which one line counts. Links are followed; one to a folder above it is left out with a warning.
 
     Raises:
         UserError: a folder cannot be read, or a name is not UTF-8.
     """
+    skipped: Counter[str] = Counter()
     try:
-        found = list(_walk(str(folder), _above(folder)))
+        found = [list(_walk(str(folder), _above(folder), skipped)) for folder in folders]
     except OSError as error:
         raise UserError(f"Folders of images must be readable; got {error.filename}: {error.strerror}.") from error
-    try:
-        "".join(found).encode()
-    except UnicodeEncodeError as error:
-        strange = next(path for path in found if path.encode(errors="replace").decode() != path)
-        raise UserError(f"File names must be UTF-8; got {os.fsencode(strange)!r}. Rename it.") from error
-    return [Path(path) for path in found]
+    for paths in found:
+        try:
+            "".join(paths).encode()
+        except UnicodeEncodeError as error:
+            strange = next(path for path in paths if path.encode(errors="replace").decode() != path)
+            raise UserError(f"File names must be UTF-8; got {os.fsencode(strange)!r}. Rename it.") from error
+    if skipped:
+        kinds = [f"{count} {ending or 'without ending'}" for ending, count in skipped.most_common(ENDINGS_SHOWN)]
+        more = ", ..." if len(skipped) > ENDINGS_SHOWN else ""
+        place = os.path.commonpath(folders)
+        logger.warning("%d files below %s are no images: %s%s", skipped.total(), place, ", ".join(kinds), more)
+    return [[Path(path) for path in paths] for paths in found]
 
 
-def _walk(top: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _walk(top: str, above: frozenset[tuple[int, int]], skipped: Counter[str]) -> Iterator[str]:
     """The image files below a folder. No recursion: folders may be nested deeper than Python's calls."""
     waiting: list[str | tuple[str, frozenset[tuple[int, int]]]] = [(top, above)]  # files and folders, the next one last
     while waiting:
@@ -138,12 +180,15 @@ def _walk(top: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name, reverse=True)
         for entry in ordered:
+            if is_junk(entry.name):
+                continue
             # Only a link costs a look at the disk.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-                if not is_hidden(entry.name):
-                    waiting.append((entry.path, above | {own}))
+                waiting.append((entry.path, above | {own}))
             elif is_picture(entry.name):
                 waiting.append(entry.path)
+            else:
+                skipped[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _above(folder: Path) -> frozenset[tuple[int, int]]:
@@ -151,8 +196,20 @@ def _above(folder: Path) -> frozenset[tuple[int, int]]:
     return frozenset((status.st_dev, status.st_ino) for status in (path.stat() for path in folder.resolve().parents))
 
 
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def warn_of_layout(root: Path, folders: Sequence[Path], found: Sequence[Sequence[Path]]) -> None:
+    """Say where subfolders hardly are the classes: they are named as splits, or hold folders of images themselves."""
+    splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
+    deeper = [{path.parent for path in paths} for paths in found]
+    if len(splits) > 1 or len(splits) == len(folders):
+        logger.warning("Each subfolder of %s is taken as a class; are %s splits of one set?", root, ", ".join(splits))
+    elif (
+        all(folder not in parents for folder, parents in zip(folders, deeper, strict=True))
+        and max(map(len, deeper)) > 1
+    ):
+        example = min(max(deeper, key=len))
+        logger.warning(
+            "Each subfolder of %s is taken as a class; are their own, such as %s, the classes?", root, example
+        )
 
 
 def still_packed(folder: Path) -> str:

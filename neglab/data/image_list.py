@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.listed import listed_files
-from neglab.data.names import as_words, given_names, read_lines
+from neglab.data.listed import listed_files, on_disk
+from neglab.data.names import Names, as_words, check_counted_from_0, given_names, read_lines
 from neglab.types import UserError, Words
 
 LABEL = re.compile(r"-?[0-9]{1,18}")
@@ -17,10 +17,10 @@ class ImageListFile(ImageDataset):
 
     Args:
         root: the folder that the paths start from.
-        list_path: the text file. The last word of a line is the class index, so a path may hold spaces; without
-            `labelled` it may be left out.
+        list_path: the text file. The last word of a line, behind a space or a tab, is the class index, so a path may
+            hold spaces; without `labelled` it may be left out.
         labelled: True: the labels are those of the ID classes. False: images of no class, whatever their labels say.
-        class_names: with `labelled`, the names in the order of their index: a list, or a file with one name per line.
+        class_names: with `labelled`, the names in the order of their index, given or in a file (see `given_names`).
         about: what is known of a published set.
 
     Raises:
@@ -32,9 +32,7 @@ class ImageListFile(ImageDataset):
         are not read.
     """
 
-    def __init__(
-        self, root: str, list_path: str, labelled: bool, class_names: str | Sequence[str] | None, about: About | None
-    ) -> None:
+    def __init__(self, root: str, list_path: str, labelled: bool, class_names: Names, about: About | None) -> None:
         self.root, self.list_path = Path(root).expanduser(), Path(list_path).expanduser()
         self.place, self.about = f"{self.list_path} in {self.root}", about
         self.labelled, self._names = labelled, class_names
@@ -47,15 +45,21 @@ class ImageListFile(ImageDataset):
             )
         return as_words(names)
 
+    def extent(self) -> Sequence[Path]:
+        return [self.list_path]
+
     def images(self) -> ImageList:
         if not self.list_path.is_file():
             raise self.missing("The list of images must exist")
         rows = [_path_and_label(line) for line in read_lines(self.list_path)]
         labels = self._class_labels(rows) if self.labelled else [-1] * len(rows)
-        return listed_files(self, [(self.root / path, label) for (path, _), label in zip(rows, labels, strict=True)])
+        return listed_files(
+            self, [(on_disk(self.root, path), label) for (path, _), label in zip(rows, labels, strict=True)]
+        )
 
     def _class_labels(self, rows: Sequence[tuple[str, int | None]]) -> list[int]:
         num_classes = len(self.class_names())
+        check_counted_from_0([label for _, label in rows if label is not None], num_classes, str(self.list_path))
         for path, label in rows:
             if label is None or not 0 <= label < num_classes:
                 raise UserError(
@@ -66,5 +70,5 @@ class ImageListFile(ImageDataset):
 
 
 def _path_and_label(line: str) -> tuple[str, int | None]:
-    path, _, label = line.rpartition(" ")
-    return (path.rstrip(), int(label)) if path and LABEL.fullmatch(label) else (line, None)
+    path, label = [*line.rsplit(maxsplit=1), ""][:2]  # at a space or a tab
+    return (path, int(label)) if LABEL.fullmatch(label) else (line, None)

@@ -8,9 +8,9 @@ from open_clip import IMAGENET_CLASSNAMES
 from timm.data.imagenet_info import ImageNetInfo
 
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.image_folder import images_below
+from neglab.data.image_folder import images_below, images_in
 from neglab.data.listed import whole_tables
-from neglab.data.names import given_names, read_lines
+from neglab.data.names import Names, given_names, read_lines
 from neglab.types import UserError, Words
 
 WNIDS: tuple[str, ...] = tuple(ImageNetInfo("imagenet-1k").label_names())  # sorted, so in the order of the class index
@@ -39,9 +39,7 @@ class ImageNetFolder(ImageDataset):
         UserError: on first use, for a missing folder or list, an unknown class, or a class without images.
     """
 
-    def __init__(
-        self, root: str, wnids: str | Sequence[str] | None, label_list: str | None, labelled: bool, about: About | None
-    ) -> None:
+    def __init__(self, root: str, wnids: Names, label_list: str | None, labelled: bool, about: About | None) -> None:
         self.root = Path(root).expanduser()
         self.place, self.about = str(self.root), about
         self.labelled = labelled
@@ -67,6 +65,9 @@ class ImageNetFolder(ImageDataset):
         labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
         return self.counted(ImageList.of_files([path for paths in found for path in paths], labels))
 
+    def class_keys(self) -> Sequence[str]:
+        return self.wnids()
+
     def wnids(self) -> tuple[str, ...]:
         """The classes, in the order of their index."""
         wnids = given_names(self._wnids)
@@ -82,7 +83,9 @@ class ImageNetFolder(ImageDataset):
     def _by_subfolder(self, wnids: Sequence[str], subfolders: set[str]) -> list[list[Path]]:
         """The images of each class."""
         names = [wnid if wnid in subfolders else str(WNIDS.index(wnid)) for wnid in wnids]
-        return [images_below(self.root / name) if name in subfolders else [] for name in names]
+        there = [name for name in names if name in subfolders]
+        found = dict(zip(there, images_in([self.root / name for name in there]), strict=True))
+        return [found.get(name, []) for name in names]
 
     def _by_label_list(self, wnids: Sequence[str]) -> list[list[Path]]:
         """The listed images of each class."""

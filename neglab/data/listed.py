@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unicodedata import normalize
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.types import UserError
@@ -18,8 +19,17 @@ def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Path, int]]) -> Ima
     """
     paths, labels = [path for path, _ in rows], [label for _, label in rows]
     if not any(map(os.path.isfile, paths)):  # a path that is too long is no error there
-        raise dataset.missing("One of the listed images at least must exist")
+        tried = f", which {paths[0]} does not" if paths else "; the list is empty"
+        raise dataset.missing(f"One of the listed images at least must exist{tried}")
     return dataset.counted(ImageList.of_files(paths, labels))
+
+
+def on_disk(root: Path, name: str) -> Path:
+    """The file or folder of this name as the disk spells it: macOS takes letters and their marks apart."""
+    if name.isascii() or (root / name).exists():
+        return root / name
+    spellings = [root / normalize(form, name) for form in ("NFC", "NFD")]
+    return next((path for path in spellings if path.exists()), root / name)
 
 
 @contextmanager

@@ -1,20 +1,36 @@
 """What counts as a picture among files, and how its pixels become RGB."""
 
 import os
+from functools import cache
 
 import numpy as np
 from PIL import Image
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+# Formats that Pillow knows without being able to read them by itself; for PostScript it would run another program.
+UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+# What systems and servers leave beside pictures: thumbnails, forks and bins are no images of the set.
+JUNK = {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
+
+
+@cache
+def extensions() -> frozenset[str]:
+    """The endings of the files that Pillow opens, such as ".jpg"."""
+    Image.init()
+    readable = set(Image.OPEN) - UNREAD
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in readable)
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name is read as an image: by its ending, hidden files apart.
+    """Whether a file of this name, with its folders or without, is read as an image: by its ending, junk apart."""
+    return os.path.splitext(name)[1].lower() in extensions() and not any(map(is_junk, name.split("/")))
 
-    Hidden are .DS_Store and the "._" forks that macOS leaves beside every file of an archive.
+
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or none of the set's own.
+
+    Hidden are .DS_Store, .ipynb_checkpoints and the "._" forks that macOS leaves beside every file of an archive.
     """
-    last = name.rpartition("/")[2]
-    return not last.startswith(".") and os.path.splitext(last)[1].lower() in EXTENSIONS
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 
 from neglab.data.base import About, ImageDataset, ImageFile, ImageList, ImageSource
-from neglab.data.names import as_words, given_names, spoken
+from neglab.data.names import Names, as_words, given_names, spoken
 from neglab.types import UserError, Words
 
 
@@ -65,7 +65,7 @@ class TorchvisionDataset(ImageDataset):
         options: Mapping[str, Any],
         download: bool,
         labelled: bool,
-        class_names: str | Sequence[str] | None,
+        class_names: Names,
         classes: Sequence[str | int] | None,
         about: About | None,
     ) -> None:

@@ -2,7 +2,7 @@
 
 import glob
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from neglab.data.base import About, ImageDataset, ImageList, ImageSource
-from neglab.data.names import as_words, given_names, numbered, spoken
-from neglab.data.pictures import is_picture
+from neglab.data.names import Names, as_words, given_names, numbered, spoken
+from neglab.data.pictures import is_junk, is_picture
 from neglab.data.tar import members
 from neglab.files import decode, open_regular
 from neglab.types import UserError, Words
@@ -51,33 +51,44 @@ class TarImage(ImageSource):
 
 
 class WebDataset(ImageDataset):
-    """Shards of images and labels; what belongs together shares its name up to the first dot of its last part.
+    """Shards of images and labels; what belongs together stands together and shares its name up to the first dot.
 
     Args:
         root: a folder of `.tar` files, one of them, or a pattern such as "data/val-*.tar". They must not be compressed.
-        labelled: True: an ID dataset. False: every picture in the shards, of no class.
+        labelled: True: an ID dataset. False: the images of all samples, of no class.
+        image: the member that is a sample's image, by its ending, such as "jpg" or "image.png", or several of which it
+            has one: "jpg;png". None: its only picture.
         label: with `labelled`, the member that holds an image's label: "cls", "txt", or "json.KEY" for a value in a
             JSON member. The label is a class index or a class name.
-        class_names: with `labelled`, the names in the order of their index: a list, or a file with one name per line
-            (many sets bring a `classnames.txt`). None: the distinct labels, sorted, underscores read as spaces.
+        class_names: with `labelled`, the names in the order of their index, given or in a file (many sets bring a
+            `classnames.txt`; see `given_names`). None: the distinct labels, sorted, underscores read as spaces.
         about: what is known of a published set.
 
     Raises:
-        UserError: on first use, for a missing, compressed or damaged shard, or an image without a label.
+        UserError: on first use, for a missing, compressed or damaged shard, an image without a label, or a sample of
+            several pictures where `image` names none of them.
 
     Source: the WebDataset format (Aizman et al., IEEE Big Data 2019), github.com/webdataset/webdataset.
-    Differs: images are read in a fixed order, as the store needs; nothing is shuffled or streamed.
+    Differs: images are read in a fixed order, as the store needs; nothing is shuffled or streamed. A member that a
+        sample has already begins the next one, where the library stops.
     """
 
     def __init__(
-        self, root: str, labelled: bool, label: str, class_names: str | Sequence[str] | None, about: About | None
+        self, root: str, labelled: bool, image: str | None, label: str, class_names: Names, about: About | None
     ) -> None:
         self.place, self.about = str(Path(root).expanduser()), about
-        self.labelled, self.label, self._names = labelled, label, class_names
+        self.labelled, self._names = labelled, class_names
+        self.image, self.label = image, label
 
     def class_names(self) -> Words:
         names = self._labels[1]
         return as_words(names if self._names is not None else [spoken(name) for name in names])
+
+    def class_keys(self) -> Sequence[str]:
+        return self._labels[1] if self._names is None else ()
+
+    def extent(self) -> Sequence[Path]:
+        return self._shards()
 
     def images(self) -> ImageList:
         sources = tuple(image for image, _ in self._pairs)
@@ -105,30 +116,54 @@ class WebDataset(ImageDataset):
 
     def _read(self, shard: Path) -> Iterator[tuple[TarImage, int | str]]:
         wanted, _, key = self.label.partition(".")
-        images: list[tuple[str, TarImage]] = []
-        labels: dict[str, int | str] = {}
         with open_regular(shard) as file:
-            for name, start, size in members(shard):
-                sample, ending = _sample(name)
-                if is_picture(name):
-                    images.append((sample, TarImage(shard, start, size, name)))
-                elif self.labelled and ending == wanted:
-                    file.seek(start)
-                    labels[sample] = _label(file.read(size), key, f"{shard}/{name}")
-        for sample, image in images:
-            if self.labelled and sample not in labels:
-                raise UserError(
-                    f"Each image must have a label beside it; got no {sample}.{wanted} for {image}. Set "
-                    "id_dataset.label to cls, txt or json.KEY, whichever the shards hold."
-                )
-            yield image, labels.get(sample, -1)
+            for sample, found in _samples(shard):
+                image = self._image(sample, found)
+                if image is None:
+                    continue
+                if not self.labelled:
+                    yield image, -1
+                    continue
+                if (member := found.get(wanted.lower())) is None:
+                    raise UserError(
+                        f"Each image must have a label beside it; got no {sample}.{wanted} for {image}. Set "
+                        "id_dataset.label to cls, txt or json.KEY, whichever the shards hold, and pack what belongs "
+                        "together side by side."
+                    )
+                file.seek(member.start)
+                yield image, _label(file.read(member.size), key, f"{shard}/{member.name}")
+
+    def _image(self, sample: str, found: Mapping[str, TarImage]) -> TarImage | None:
+        """The image of a sample; None where it has none."""
+        if self.image is not None:
+            endings = self.image.lower().split(";")
+            return next((found[ending] for ending in endings if ending in found), None)
+        pictures = {ending: member for ending, member in found.items() if is_picture(member.name)}
+        if len(pictures) > 1:
+            raise UserError(
+                f"Each sample must have one image; {sample} in {next(iter(pictures.values())).shard} has "
+                f"{', '.join(pictures)}. Set image to the one that counts, such as id_dataset.image={min(pictures)} "
+                f"(of an OOD set ood_datasets.NAME.image)."
+            )
+        return next(iter(pictures.values()), None)
 
 
-def _sample(name: str) -> tuple[str, str]:
-    """What the members of one sample share, and the ending of this one."""
-    folder, slash, last = name.rpartition("/")
-    stem, _, ending = last.partition(".")
-    return f"{folder}{slash}{stem}", ending
+def _samples(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
+    """The samples of a shard in its order: what they are called, and their members by ending."""
+    name, found = "", dict[str, TarImage]()
+    for member in members(shard):
+        folder, slash, last = member.name.rpartition("/")
+        stem, dot, ending = last.partition(".")
+        if not stem or not dot or any(map(is_junk, folder.split("/"))):  # hidden files too
+            continue
+        sample, ending = f"{folder}{slash}{stem}", ending.lower()
+        if found and (sample != name or ending in found):
+            yield name, found
+            found = {}
+        name = sample
+        found[ending] = TarImage(shard, member.start, member.size, member.name)
+    if found:
+        yield name, found
 
 
 def _label(content: bytes, key: str, place: str) -> int | str:
@@ -137,7 +172,7 @@ def _label(content: bytes, key: str, place: str) -> int | str:
         label = decode(content, dict)[key] if key else content.decode("utf-8-sig").strip()
         if not isinstance(label, int | str):
             raise ValueError(f"got {label!r}")
-        return int(label) if str(label).isdecimal() else label
+        return label
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"A label must be a class index or a class name; {place} has none: {type(error).__name__}: {error}. For "

@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 
 import torch
 
-from neglab.chat.answers import Question
+from neglab.chat.answers import Question, Tally, parse
 from neglab.types import FilterResult, LabelSet, PartOfSpeech, TextEncoder, UserError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ MissingRule = Literal["error", "keep", "drop"]
 Answers = Callable[[Sequence[Question]], Mapping[Question, str]]  # a question without an answer is left out
 MIN_LENGTH = 3  # characters of a cleaned label
 ROWS_AT_ONCE = 8192  # bounds the similarities held in memory
+FIRST_LOOK = 100  # questions asked by themselves first, so that a model that does not answer is found out soon
 
 
 class LabelFilter(ABC):
@@ -89,36 +90,42 @@ class QuestionFilter:
     Labels are cleaned and merged first. All labels get the proper noun question, then those still alive are compared
     with their nearest ID class, then with the second nearest, and so on. The first yes drops a label, and one that
     equals a class name is dropped without a question. An answer that is neither yes nor no counts as no, and is
-    counted. A round's questions go to the model together.
+    counted; where more than a few are, the answers say nothing and the filter stops. A round's questions go to the
+    model together, but the first of all for a look at the answers.
 
     Args:
         answer: gives the answers to a round's questions.
         num_nearest: n, ID classes that a label is compared with; all classes where there are fewer.
+        max_unclear: share of the answers, 0 to 1, that may be neither yes nor no.
         missing: what becomes of a label that no answer drops and that lacks one: "error", "keep" or "drop".
 
     Raises:
-        UserError: an argument is out of range; every label was dropped; or answers are missing.
+        UserError: an argument is out of range; every label was dropped; too many answers are unclear, or some missing.
 
     Source: Ansari et al., "NegRefine", ICCV 2025, section 3.2; official code at 72e4b82d, neg_filter.py:25-145.
     Differs: labels keep their order, which in the official code depends on Python's hash seed; the wording of the
-        questions is ours; an answer may begin with white space; equal questions are asked once.
+        questions is ours; equal questions are asked once; an answer may stand in marks, behind "Answer:", in JSON or
+        in its own last line (`verdict`), where the official code asks how it begins.
     """
 
-    def __init__(self, answer: Answers, num_nearest: int, missing: str = "error") -> None:
+    def __init__(self, answer: Answers, num_nearest: int, max_unclear: int | float, missing: str = "error") -> None:
         if not isinstance(num_nearest, int) or num_nearest < 1:
             raise UserError(f"llm_filter.num_nearest must be a whole number, at least 1; got {num_nearest!r}.")
+        if isinstance(max_unclear, bool) or not isinstance(max_unclear, int | float) or not 0 <= max_unclear <= 1:
+            raise UserError(f"llm_filter.max_unclear must be a share, 0 to 1; got {max_unclear!r}.")
         if missing not in get_args(MissingRule):
             raise UserError(f"llm_filter.missing must be one of {', '.join(get_args(MissingRule))}; got {missing!r}.")
         self.answer = answer
         self.num_nearest = num_nearest
+        self.max_unclear = max_unclear
         self.missing: MissingRule = cast(MissingRule, missing)
 
     def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
         """Which negatives go on, cleaned and in their order."""
         judgements = clean_and_merge(negatives)
-        unclear: list[str] = []
+        tally = Tally(self.max_unclear)
         alive = [judgement for judgement in judgements if judgement.kept]
-        self._round(alive, {item.position: proper_noun_question(item.name) for item in alive}, unclear)
+        self._round(alive, {item.position: proper_noun_question(item.name) for item in alive}, tally)
         # All names, not only those still alive: the stored embeddings then serve every language model.
         nearest = nearest_names([item.name for item in alive], id_labels.names, encoder, self.num_nearest)
         classes = {item.position: names for item, names in zip(alive, nearest, strict=True)}
@@ -129,42 +136,35 @@ class QuestionFilter:
                     judgement.drop("the same", judgement.name)
             alive = [judgement for judgement in alive if judgement.kept]
             questions = {item.position: subcategory_question(item.name, classes[item.position][k]) for item in alive}
-            self._round(alive, questions, unclear)
+            self._round(alive, questions, tally)
             alive = [judgement for judgement in alive if judgement.kept]
-        if unclear:
+        if tally.unclear:
             logger.warning(
                 "%d answers of the language model were neither yes nor no and count as no; the first is %r",
-                len(unclear),
-                unclear[0],
+                len(tally.unclear),
+                tally.unclear[0],
             )
         settle_missing(judgements, self.missing)
         return conclude(judgements, [judgement for judgement in judgements if judgement.kept])
 
-    def _round(self, alive: Sequence[Judgement], questions: Mapping[int, Question], unclear: list[str]) -> None:
-        """One question about each label that is alive; adds the answers that say neither yes nor no."""
-        if not alive:
-            return
-        answers = self.answer(list(dict.fromkeys(questions.values())))
+    def _round(self, alive: Sequence[Judgement], questions: Mapping[int, Question], tally: Tally) -> None:
+        """One question about each label that is alive."""
+        asked = list(dict.fromkeys(questions.values()))
+        first = 0 if tally.num_answers else FIRST_LOOK
+        answers: dict[Question, str] = {}
+        for part in filter(None, (asked[:first], asked[first:])):
+            answers |= tally.counted(self.answer(part))
         for judgement in alive:
             question = questions[judgement.position]
             answer = answers.get(question)
             if answer is None:
                 judgement.lacks_answer = True
                 continue
-            verdict = parse(answer)
-            if verdict == "yes":
-                judgement.drop(question.kind.replace("_", " "), question.class_name or "")
-            elif verdict == "unclear":
-                judgement.num_unclear += 1
-                unclear.append(answer)
-
-
-def parse(answer: str) -> Literal["yes", "no", "unclear"]:
-    """What an answer says, by how it begins."""
-    start = answer.strip().lower()
-    if start.startswith("yes"):
-        return "yes"
-    return "no" if start.startswith("no") else "unclear"
+            match parse(answer):
+                case "yes":
+                    judgement.drop(question.kind.replace("_", " "), question.class_name or "")
+                case "unclear":
+                    judgement.num_unclear += 1
 
 
 def clean(label: str) -> str:

@@ -13,6 +13,7 @@ class HuggingFaceFilter(LabelFilter):
 
     Args:
         num_nearest: n, ID classes that a label is compared with (`QuestionFilter`).
+        max_unclear: largest share of unclear answers (`QuestionFilter`).
         store: folder of the store.
         model, revision, dtype, device_map, quantisation, batch_size, answer, max_new_tokens, seed: see
             `HuggingFaceChat`.
@@ -32,6 +33,7 @@ class HuggingFaceFilter(LabelFilter):
         max_new_tokens: int,
         seed: int,
         num_nearest: int,
+        max_unclear: int | float,
         store: str,
     ) -> None:
         self.chat = HuggingFaceChat(
@@ -46,7 +48,7 @@ class HuggingFaceFilter(LabelFilter):
             seed=seed,
             system_prompt=SYSTEM_PROMPT,
         )
-        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest)
+        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest, max_unclear)
 
     def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
         return self.questions.apply(negatives, id_labels, encoder)

@@ -1,5 +1,8 @@
 """A filter whose questions a language model behind a server answers."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from neglab.chat.answers import StoredAnswers
 from neglab.chat.openai_api import OpenAIChat
 from neglab.llm_filter.base import SYSTEM_PROMPT, LabelFilter, QuestionFilter
@@ -12,7 +15,9 @@ class OpenAIAPIFilter(LabelFilter):
     Args:
         num_nearest: n, ID classes that a label is compared with (`QuestionFilter`).
         store: folder of the store.
-        base_url, model, concurrency, retries, timeout, temperature, max_tokens, api_key_variable: see `OpenAIChat`.
+        max_unclear: largest share of unclear answers (`QuestionFilter`).
+        base_url, model, concurrency, retries, timeout, temperature, max_tokens, limit_field, system_role, extra_fields,
+            api_key_variable: see `OpenAIChat`.
 
     Source: Ansari et al., "NegRefine", ICCV 2025; official code at 72e4b82d, neg_filter.py.
     Differs: the official code runs the model itself.
@@ -27,8 +32,12 @@ class OpenAIAPIFilter(LabelFilter):
         timeout: int | float,
         temperature: int | float | None,
         max_tokens: int,
+        limit_field: str,
+        system_role: str | None,
+        extra_fields: Mapping[str, Any],
         api_key_variable: str,
         num_nearest: int,
+        max_unclear: int | float,
         store: str,
     ) -> None:
         self.chat = OpenAIChat(
@@ -39,10 +48,13 @@ class OpenAIAPIFilter(LabelFilter):
             timeout=timeout,
             temperature=temperature,
             max_tokens=max_tokens,
+            limit_field=limit_field,
+            system_role=system_role,
+            extra_fields=extra_fields,
             api_key_variable=api_key_variable,
             system_prompt=SYSTEM_PROMPT,
         )
-        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest)
+        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest, max_unclear)
 
     def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
         return self.questions.apply(negatives, id_labels, encoder)

@@ -60,6 +60,7 @@ class ReplayFilter(LabelFilter):
             llm_process_adj.txt.
         missing: what becomes of a label that no answer drops and that lacks one: "error", "keep" or "drop".
         num_nearest: n, ID classes that a label is compared with; all classes where there are fewer.
+        max_unclear: largest share of unclear answers (`QuestionFilter`).
 
     Raises:
         UserError: the file is missing, empty or of another kind, or labels lack answers.
@@ -68,9 +69,9 @@ class ReplayFilter(LabelFilter):
         output/imagenet/seed_0.
     """
 
-    def __init__(self, path: str, missing: str, num_nearest: int) -> None:
+    def __init__(self, path: str, missing: str, num_nearest: int, max_unclear: int | float) -> None:
         self.path = Path(path).expanduser()
-        self.questions = QuestionFilter(self._recorded, num_nearest, missing)
+        self.questions = QuestionFilter(self._recorded, num_nearest, max_unclear, missing)
         self.num_nearest = num_nearest
         self._answers: dict[tuple[str, str, str | None], str] = {}
 

@@ -63,7 +63,7 @@ def together(work: Callable[[], Any], help_with: Callable[[bytes], None]) -> Any
 
     Raises:
         SystemExit: in the others, where the first fails: they end with its exit status.
-        UserError: the others do not come.
+        UserError: some of them have not started.
     """
     place = launch()
     if place is None or place.num_processes == 1:

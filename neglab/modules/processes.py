@@ -7,11 +7,13 @@ the network may come from anyone, and must not name code. Imports torch only whe
 import logging
 import os
 import socket
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -24,10 +26,10 @@ from neglab.files import DamagedError, decode
 # without srun has a rank too, but is no step and has no others.
 VARIABLES = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
 PAUSE = 0.1  # seconds between two looks at the key-value store, so that Ctrl-C works
-JOIN = 120.0  # seconds in which all processes must have come
+JOIN = 300.0  # seconds in which all processes must have come
 BEAT = 5.0  # seconds between two signs of life
 SILENCE = 300.0  # seconds without one after which a process counts as lost
-REMARK = 15.0  # seconds of waiting after which a person is told for whom
+REMARK = 10.0  # seconds of waiting after which a person is told for whom
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +118,10 @@ class Line:
         Raises:
             UserError: one has not in time.
         """
-        start, remarked = time.monotonic(), False
+        start = time.monotonic()
         while absent := [i for i in range(self.place.num_processes) if not self.store.add(f"beats of {i}", 0)]:
-            waited = time.monotonic() - start
-            if waited > JOIN:
-                raise _nobody_there(self.place, f"{len(absent)} have not come within {JOIN:.0f} seconds")
-            if not remarked and waited > REMARK:
-                remarked = True
-                logger.warning("Waiting for %d of %d processes", len(absent), self.place.num_processes)
+            if time.monotonic() - start > JOIN:
+                raise UserError(f"All processes must come; {len(absent)} have not within {JOIN:.0f} seconds.")
             time.sleep(PAUSE)
 
     def close(self) -> None:
@@ -148,11 +146,14 @@ def connect(place: Launch) -> Line:
     if place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         options |= {"is_master": True, "master_listen_fd": _listen(host, port)}
     try:
-        store = TCPStore(host, port, timeout=timedelta(seconds=JOIN), **options)
-    except RuntimeError as error:
-        raise _nobody_there(place, f"the first cannot be reached at {host}:{port}") from error
-    line = Line(PrefixStore(f"neglab {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store), place)
-    line.gather()
+        with _said(waiting := _waiting(place, f"{host}:{port}")):
+            store = TCPStore(host, port, timeout=timedelta(seconds=JOIN), **options)
+            line = Line(PrefixStore(f"neglab {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store), place)
+            line.gather()
+    except RuntimeError as error:  # torch's errors of networks and stores
+        raise UserError(f"The first process must be within reach. {waiting}") from error
+    except UserError as error:
+        raise UserError(f"{error} {waiting}") from None
     return line
 
 
@@ -183,9 +184,25 @@ def _slurm_address() -> tuple[str, int]:
     return SLURMEnvironment.resolve_root_node_address(os.environ["SLURM_STEP_NODELIST"]), port
 
 
-def _nobody_there(place: Launch, what: str) -> UserError:
-    return UserError(
-        f"torchrun or srun says that {place.num_processes} processes were started together, of which this is number "
-        f"{place.rank}; {what}. Start all by one `srun neglab ...` or `torchrun ... neglab ...`. In an interactive "
-        "step, whose variables say the same, start one by `env -u SLURM_STEP_NUM_TASKS neglab ...`."
+def _waiting(place: Launch, address: str) -> str:
+    """Whom this process waits for, and how to run without them."""
+    variable = next(names[0] for names in VARIABLES if all(name in os.environ for name in names))
+    launcher = "srun" if variable.startswith("SLURM") else "torchrun"
+    others = "the others" if place.rank == 0 else "the first, process 0"
+    return (
+        f"Process {place.rank} of the {place.num_processes} that {launcher} started together waits for {others}, at "
+        f"{address}. Start all by one `{launcher} ... neglab ...`. Where the others do not run neglab, as in an "
+        f"interactive step, run this one by itself: env -u {variable} neglab ..."
     )
+
+
+@contextmanager
+def _said(message: str) -> Iterator[None]:
+    """Say what is waited for, once it takes long; a library that waits must not keep it back."""
+    timer = Timer(REMARK, lambda: sys.stderr.write(f"{message}\n"))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

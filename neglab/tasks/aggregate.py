@@ -85,7 +85,8 @@ def aggregate(rows: Sequence[Row]) -> list[Row]:
     """
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
-        varying = (*AVERAGED, *SEEDS, "num_negatives")  # a seed may leave other numbers of negatives
+        # A seed may leave other numbers of negatives, and of unclear answers about them.
+        varying = (*AVERAGED, *SEEDS, "num_negatives", "num_unclear")
         setting = tuple((key, value) for key, value in row.items() if key not in varying)
         groups.setdefault(setting, []).append(row)
     result = []

@@ -18,6 +18,7 @@ from neglab.pipeline import Evaluation, evaluate
 from neglab.plots.detection import roc_curves, score_histograms
 from neglab.prompt.learned import LearnedPrompts
 from neglab.tasks.aggregate import aggregate, sweep_name
+from neglab.tasks.classes import write_class_table
 from neglab.tasks.environment import write_environment
 from neglab.tasks.examples import SAMPLE_COLUMNS, most_wrong, sample_rows, write_examples
 from neglab.tasks.published import compare, comparison_tables, identify
@@ -49,13 +50,20 @@ def run(config: DictConfig) -> float:
         start = time.perf_counter()
         kept = kept_in(this_job.sweep) if this_job.sweep else Kept()
         parts = build(config, kept)
+        write_class_table(folder, parts.id_dataset, console)
         evaluation = evaluate(parts, kept.embedded)
         kept.embedded = evaluation.embedded
         metrics = measure(evaluation.pairs)
         times = {**evaluation.times, "total": time.perf_counter() - start}
         metrics |= {f"time/{name}": value for name, value in times.items()}
         uses_id_images = parts.uses_id_images or isinstance(parts.prompts, LearnedPrompts)
-        used = {"uses_id_images": uses_id_images, "num_negatives": len(evaluation.negatives)}
+        num_unclear = sum(int(verdict["unclear"]) for verdict in evaluation.verdicts)
+        metrics |= {"filter/num_unclear": float(num_unclear)} if evaluation.verdicts else {}
+        used = {
+            "uses_id_images": uses_id_images,
+            "num_negatives": len(evaluation.negatives),
+            "num_unclear": num_unclear,
+        }
         if parts.score.order_dependent:
             used |= {"stream": parts.stream.describe(), "stream_seed": parts.stream.seed}
         rows = result_rows(description | used, metrics)

@@ -14,6 +14,7 @@ from neglab.data.base import ImageDataset, ImageSource
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
+from neglab.tasks.classes import write_class_table
 from neglab.tasks.environment import write_environment
 from neglab.tasks.evaluate import describe
 from neglab.tasks.results import method_label, write_csv
@@ -30,6 +31,7 @@ def run(config: DictConfig) -> float:
     description = describe(config)
     title = method_label(description)
     parts = build(config)
+    write_class_table(folder, parts.id_dataset, console)
     if not parts.selector.needs_corpus:
         raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
     material = gather(parts, scored=False)

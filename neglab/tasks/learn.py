@@ -27,6 +27,7 @@ from neglab.modules.training_state import Curve
 from neglab.prompt.templates import PromptTemplates
 from neglab.prompt_learner.base import PromptLearner
 from neglab.store import Store, digest, write_atomically
+from neglab.tasks.classes import write_class_table
 from neglab.tasks.environment import write_environment
 from neglab.tasks.evaluate import job
 from neglab.types import LabelledEmbeddings, UserError, generator
@@ -58,6 +59,7 @@ def run(config: DictConfig) -> float:
         logger.start(settings, job(config, "learn"))
         store = Store(config.paths.store)
         lesson = prepare(config, store)
+        write_class_table(folder, instantiate(config.id_images), console)
         tower = TokenTower(lesson.backbone, config.learn.prompts_per_pass)
         learner.build(lesson.backbone, lesson.class_names, generator(config.seed.value))
         description = describe(config, settings["prompt_learner"], learner, lesson)

@@ -14,6 +14,7 @@ from neglab.metrics.negation import Negation, negation
 from neglab.plots.negation import class_counts, preference_bars
 from neglab.prompt.templates import SLOT, PromptTemplates
 from neglab.store import Store
+from neglab.tasks.classes import write_class_table
 from neglab.tasks.environment import write_environment
 from neglab.tasks.results import write_csv
 from neglab.types import LabelledEmbeddings, UserError, Words
@@ -34,6 +35,7 @@ def run(config: DictConfig) -> float:
     console, folder = Console(), Path(config.paths.output)
     write_environment(folder)
     pairs = template_pairs(config)
+    write_class_table(folder, instantiate(config.id_dataset), console)
     names, images, plain, negated = embed(config, pairs)
     found = {
         (i, name): negation(rows.embeddings, rows.labels, plain[i], negated[i], config.negation.seed)

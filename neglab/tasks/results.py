@@ -109,6 +109,8 @@ def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float
     write_csv(folder / "results.csv", list(rows[0]), [list(row.values()) for row in rows])
     headings, rule = ["OOD set", *HEADINGS], ["---", *["---:"] * len(HEADINGS)]
     table = pipe_table(headings, rule, ([row["ood_dataset"], *_percents(row)] for row in rows))
+    if num_unclear := metrics.get("filter/num_unclear"):
+        table += f"\nAnswers of the filter's language model that were unclear and count as no: {num_unclear:g}.\n"
     write_atomically(folder / "table.md", table.encode())
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from neglab.chat.answers import AnswerStore, Question, StoredAnswers, answers_by_key, parse_answers
 from neglab.chat.base import Chat
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 IDENTITY = {"model": "scripted", "revision": "1", "system_prompt": "Be brief."}
@@ -37,7 +38,7 @@ class ScriptedChat(Chat):
             if len(self.asked) == self.stop_after:
                 raise KeyboardInterrupt
             self.asked.append(questions[position])
-            yield position, f"Yes {len(questions[position])}"
+            yield position, Reply(f"Yes {len(questions[position])}")
 
     def complete(self, conversations, max_new_tokens):
         raise NotImplementedError
@@ -103,7 +104,7 @@ def test_equal_questions_are_asked_once(tmp_path):
 
 def test_a_chat_that_leaves_a_question_out_is_an_error(tmp_path):
     chat = ScriptedChat()
-    chat.ask = lambda questions: iter([(0, "Yes")])
+    chat.ask = lambda questions: iter([(0, Reply("Yes"))])
     with pytest.raises(RuntimeError, match="all but 1"):
         StoredAnswers(chat, tmp_path)([question(1), question(2)])
 
@@ -147,6 +148,15 @@ def test_a_line_cut_by_a_kill_does_not_swallow_the_next(tmp_path, caplog):
     assert "1 damaged lines" in caplog.text
     again = ScriptedChat(0)
     assert len(StoredAnswers(again, tmp_path)([*questions, question(9)])) == 6
+
+
+def test_an_empty_answer_of_an_older_store_is_asked_again(tmp_path):
+    store = AnswerStore(tmp_path, IDENTITY)
+    for number, answer in enumerate(("", "<think>cut", "<think>whole</think>No", "Perhaps")):
+        store.append(question(number), answer)
+    chat = ScriptedChat()
+    StoredAnswers(chat, tmp_path)([question(number) for number in range(4)])
+    assert sorted(chat.asked) == [question(0).text, question(1).text]
 
 
 def test_the_first_answer_stands_for_all_who_share_the_store(tmp_path):

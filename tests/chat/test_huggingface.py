@@ -10,6 +10,7 @@ from chat import tiny_chat
 
 from neglab.chat.base import question_messages
 from neglab.chat.huggingface import HuggingFaceChat, folder_digest
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 QUESTIONS = ["Is it so?", "And what about this longer one, which says more?", "zork", "No?", "Is a cat a dog?", "Hm"]
@@ -67,7 +68,7 @@ def test_answers_are_the_likelier_word_whatever_the_batch(random_folder):
     talk = chat(random_folder)
     logits = plain_logits(talk, QUESTIONS)
     yes, no = talk._tokenizer.convert_tokens_to_ids(["Yes", "No"])
-    expected = {i: "Yes" if row[yes] > row[no] else "No" for i, row in enumerate(logits)}
+    expected = {i: Reply("Yes" if row[yes] > row[no] else "No") for i, row in enumerate(logits)}
     assert len(set(expected.values())) == 2
     assert dict(talk.ask(QUESTIONS)) == dict(chat(random_folder, batch_size=1).ask(QUESTIONS)) == expected
     assert dict(talk.ask(QUESTIONS[:1])) == {0: expected[0]}
@@ -111,7 +112,7 @@ def test_a_cache_that_changes_the_logits_is_not_used(random_folder, monkeypatch)
 def test_scripted_answers(scripted_folder, answer, batch_size):
     questions = ["Is there a zork here?", "Is there nothing?", "And a zork, in a longer question than the first?"]
     found = dict(chat(scripted_folder, answer=answer, batch_size=batch_size).ask(questions))
-    assert found == {0: "Yes", 1: "No", 2: "Yes"}
+    assert found == {0: Reply("Yes"), 1: Reply("No"), 2: Reply("Yes")}
 
 
 def test_sampled_answers_follow_their_seed_and_leave_the_global_state(random_folder):
@@ -131,7 +132,7 @@ def test_greedy_text_does_not_depend_on_the_batch(random_folder, tmp_path):
     assert answers[0] == answers[1] == answers[2]
     first = plain_logits(talks[0], QUESTIONS).argmax(dim=1)
     for i, token in enumerate(first.tolist()):
-        assert answers[0][i].startswith(talks[0]._tokenizer.decode([token], skip_special_tokens=True))
+        assert answers[0][i].text.startswith(talks[0]._tokenizer.decode([token], skip_special_tokens=True))
 
 
 def test_generated_answers_end_at_the_limit(random_folder):
@@ -140,7 +141,7 @@ def test_generated_answers_end_at_the_limit(random_folder):
     handle = talk._network.register_forward_pre_hook(lambda module, arguments: passes.append(1))
     (answer,) = dict(talk.ask(QUESTIONS[:1])).values()
     handle.remove()
-    assert len(passes) == 2 and answer
+    assert len(passes) == 2 and answer.text and answer.flaw == "cut at the token limit"
 
 
 def test_free_text_continues_each_conversation_in_order(scripted_folder):
@@ -154,7 +155,7 @@ def test_free_text_continues_each_conversation_in_order(scripted_folder):
         ],
         [{"role": "system", "content": "zork"}, {"role": "user", "content": "hello"}],
     ]
-    assert talk.complete(conversations, max_new_tokens=3) == ["Yes", "No", "Yes"]
+    assert talk.complete(conversations, max_new_tokens=3) == [Reply("Yes"), Reply("No"), Reply("Yes")]
     assert talk.complete([], max_new_tokens=3) == []
 
 

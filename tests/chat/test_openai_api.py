@@ -10,16 +10,20 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from omegaconf import OmegaConf
 
+from neglab.chat import openai_api
 from neglab.chat.answers import Question, StoredAnswers
 from neglab.chat.openai_api import OpenAIChat
+from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 KEY = "sk-very-secret-0123456789"
+CUT, EMPTY = "cut at the token limit", Reply("", "empty")
 
 
 class Server:
-    """`script(question, attempt)` gives the text, (status, message), raw bytes, or seconds to sleep before "No"."""
+    """`script(question, attempt)` gives the text, parts of a message, (status, message), bytes, or seconds to sleep."""
 
     def __init__(self, script):
         self.script = script
@@ -80,7 +84,9 @@ class Server:
             return 200, found
         if isinstance(found, tuple):
             return found[0], json.dumps({"error": {"message": found[1]}}).encode()
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": found}}
+        said = found if isinstance(found, dict) else {"content": found}
+        end = said.get("finish_reason", "stop")
+        choice = {"index": 0, "finish_reason": end, "message": {"role": "assistant", **said}}
         reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [choice]}
         return 200, json.dumps(reply).encode()
 
@@ -119,6 +125,9 @@ def chat(url, **changed):
         "timeout": 20,
         "temperature": 0,
         "max_tokens": 8,
+        "limit_field": "max_tokens",
+        "system_role": "system",
+        "extra_fields": {},
         "api_key_variable": "MY_KEY",
         "system_prompt": "Say Yes or No.",
     }
@@ -129,7 +138,7 @@ def test_answers_belong_to_their_questions(serve):
     server = serve(lambda question, attempt: f"Yes {question}")
     talk = chat(server.url)
     questions = [f"question {i}" for i in range(30)]
-    assert dict(talk.ask(questions)) == {i: f"Yes {text}" for i, text in enumerate(questions)}
+    assert dict(talk.ask(questions)) == {i: Reply(f"Yes {text}") for i, text in enumerate(questions)}
     assert server.bodies[0] == {
         "model": "tiny",
         "temperature": 0,
@@ -160,7 +169,7 @@ def test_a_server_without_a_key_and_without_a_temperature(serve, monkeypatch):
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_overloaded_server_is_asked_again(serve, status):
     server = serve(lambda question, attempt: "Yes" if attempt == 3 else (status, "busy"))
-    assert dict(chat(server.url).ask(["one"])) == {0: "Yes"}
+    assert dict(chat(server.url).ask(["one"])) == {0: Reply("Yes")}
     assert server.attempts["one"] == 3
 
 
@@ -229,7 +238,98 @@ def test_a_reply_in_another_format(serve, garbage):
 
 def test_strange_words_are_answers(serve):
     server = serve(lambda question, attempt: {"a": "¿Qué?", "b": "", "c": None}[question])
-    assert dict(chat(server.url).ask(["a", "b", "c"])) == {0: "¿Qué?", 1: "", 2: ""}
+    assert dict(chat(server.url).ask(["a", "b", "c"])) == {0: Reply("¿Qué?"), 1: EMPTY, 2: EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        ("<think>It may be. Yes?</think>\n\nNo.", Reply("No.")),
+        ("It may be. Yes?\n</think>\n\nNo.", Reply("No.")),  # the template has begun the thoughts
+        ({"content": [{"type": "thinking", "text": "Yes?"}, {"type": "text", "text": "No."}]}, Reply("No.")),
+        ({"content": None, "reasoning_content": "Yes?"}, EMPTY),
+        ({"content": None, "reasoning_content": "Yes?", "finish_reason": "length"}, Reply("", CUT)),
+        ({"content": "<think>It may be. Yes", "finish_reason": "length"}, Reply("", CUT)),
+        ({"content": "Let me see", "finish_reason": "length"}, Reply("Let me see", CUT)),
+        ({"content": None, "refusal": "I will not."}, Reply("", "refused")),
+        ({"content": "", "finish_reason": "content_filter"}, Reply("", "refused")),
+    ],
+)
+def test_odd_replies(serve, odd, expected):
+    server = serve(lambda question, attempt: odd)
+    assert dict(chat(server.url).ask(["one"])) == {0: expected}
+    assert chat(server.url).complete([[{"role": "user", "content": "one"}]], 9) == [expected]
+
+
+@pytest.mark.parametrize("broken", [b'{"id": "1", "choices": [{"index"', b"{}", b'{"error": {"message": "try again"}}'])
+def test_a_reply_that_is_none_is_repeated_like_a_failing_server(serve, monkeypatch, broken):
+    monkeypatch.setattr(openai_api, "PAUSE", 0.01)
+    server = serve(lambda question, attempt: "Yes" if attempt == 3 else broken)
+    assert dict(chat(server.url).ask(["one"])) == {0: Reply("Yes")}
+    assert server.attempts["one"] == 3
+
+
+def test_an_error_inside_a_good_status_is_said_in_the_servers_words(serve):
+    server = serve(lambda question, attempt: b'{"error": {"message": "No credit left.", "code": 402}}')
+    with pytest.raises(UserError, match=r"must answer in the format .*\(No credit left\.\)"):
+        dict(chat(server.url, retries=0).ask(["one"]))
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"), [("\r", r"has '\\r', in place 26 of 26"), (" x", "has ' ', in place 26 of 27")]
+)
+def test_a_key_that_no_header_can_hold(serve, monkeypatch, end, shown):
+    monkeypatch.setenv("MY_KEY", KEY + end)
+    server = serve(lambda question, attempt: "Yes")
+    with pytest.raises(UserError, match=f"environment variable MY_KEY {shown}") as caught:
+        dict(chat(server.url).ask(["one"]))
+    assert KEY not in str(caught.value) and not server.bodies
+
+
+def test_what_reasoning_models_ask_for(serve):
+    server = serve(lambda question, attempt: "Yes")
+    settings = {"limit_field": "max_completion_tokens", "system_role": "developer", "temperature": None}
+    talk = chat(server.url, **settings, extra_fields=OmegaConf.create({"reasoning_effort": "low", "stop": ["x"]}))
+    dict(talk.ask(["one"]))
+    dict(chat(server.url, system_role=None).ask(["one"]))
+    messages = [{"role": "developer", "content": "Say Yes or No."}, {"role": "user", "content": "one"}]
+    assert server.bodies[0] == {
+        "model": "tiny", "max_completion_tokens": 8, "messages": messages, "reasoning_effort": "low", "stop": ["x"],
+    }  # fmt: skip
+    assert server.bodies[1]["messages"] == [{"role": "user", "content": "Say Yes or No.\n\none"}]
+    identities = [talk.identity, chat(server.url, temperature=None).identity, chat(server.url).identity]
+    assert len({json.dumps(identity) for identity in identities}) == 3
+
+
+def test_only_answers_are_stored_and_the_rest_is_asked_again(serve, tmp_path):
+    replies = {
+        "clear": "Yes",
+        "thoughts": "<think>hm</think> No",
+        "clear but cut": {"content": "No, for the", "finish_reason": "length"},
+        "cut": {"content": "Well, one", "finish_reason": "length"},
+        "thinking": {"content": "<think>Well, Yes", "finish_reason": "length"},
+        "empty": "",
+        "null": None,
+        "refused": {"content": "Yes", "refusal": "I will not."},
+    }
+    server = serve(lambda question, attempt: replies[question])
+    questions = [Question("proper_noun", text, None, text) for text in replies]
+    first = {item.text: answer for item, answer in StoredAnswers(chat(server.url), tmp_path)(questions).items()}
+    assert first == {
+        "clear": "Yes",
+        "thoughts": "No",
+        "clear but cut": "No, for the",
+        "cut": "[cut at the token limit] Well, one",
+        "thinking": "[cut at the token limit]",
+        "empty": "[empty]",
+        "null": "[empty]",
+        "refused": "[refused] Yes",
+    }
+    replies |= {text: "No" for text, answer in first.items() if answer.startswith("[")}
+    again = {item.text: answer for item, answer in StoredAnswers(chat(server.url), tmp_path)(questions).items()}
+    assert again == first | {text: "No" for text, answer in first.items() if answer.startswith("[")}
+    asked_twice = {text for text, count in server.attempts.items() if count == 2}
+    assert asked_twice == {"cut", "thinking", "empty", "null", "refused"}
 
 
 def test_answers_under_way_at_a_failure_are_kept_and_the_next_run_goes_on(serve, tmp_path):
@@ -285,14 +385,15 @@ def test_identity_names_what_decides_an_answer():
     ]
     assert all(talk.identity == base.identity for talk in same)
     changes = [{"model": "large"}, {"temperature": 0.5}, {"max_tokens": 9}, {"system_prompt": "Be brief."}]
+    changes += [{"system_role": None}, {"extra_fields": {"seed": 1}}]
     different = [chat("http://two/v1"), *(chat("http://one/v1", **change) for change in changes)]
-    assert len({json.dumps(talk.identity, sort_keys=True) for talk in [base, *different]}) == 6
+    assert len({json.dumps(talk.identity, sort_keys=True) for talk in [base, *different]}) == 8
 
 
 def test_free_text(serve):
     server = serve(lambda question, attempt: question.upper())
     conversations = [[{"role": "user", "content": text}] for text in ("one", "two", "three")]
-    assert chat(server.url).complete(conversations, max_new_tokens=77) == ["ONE", "TWO", "THREE"]
+    assert chat(server.url).complete(conversations, max_new_tokens=77) == [Reply("ONE"), Reply("TWO"), Reply("THREE")]
     assert {body["max_tokens"] for body in server.bodies} == {77}
     assert all(len(body["messages"]) == 1 for body in server.bodies)
     with pytest.raises(UserError, match="Is it running") as caught:
@@ -301,7 +402,14 @@ def test_free_text(serve):
 
 
 def test_mistakes_about_arguments(monkeypatch):
-    for name, value in (("concurrency", 0), ("retries", -1), ("timeout", 0), ("max_tokens", 0)):
+    for name, value in (
+        ("concurrency", 0),
+        ("retries", -1),
+        ("timeout", 0),
+        ("max_tokens", 0),
+        ("limit_field", "limit"),
+        ("system_role", "boss"),
+    ):
         with pytest.raises(UserError, match=rf"language model's {name} must be"):
             chat("http://one/v1", **{name: value})
     with pytest.raises(UserError, match=r"base_url must begin with http"):

@@ -4,6 +4,7 @@ import pytest
 
 from neglab.chat.base import Chat
 from neglab.chat.recorded import RecordedChat
+from neglab.chat.replies import Reply
 from neglab.corpus.eoe import EOECorpus, listed
 from neglab.types import UserError
 
@@ -23,12 +24,14 @@ class ScriptedChat(Chat):
 
     def complete(self, conversations, max_new_tokens):
         self.conversations += [[dict(message) for message in conversation] for conversation in conversations]
-        return [self.replies.pop(0) for _ in conversations]
+        found = [self.replies.pop(0) for _ in conversations]
+        return [reply if isinstance(reply, Reply) else Reply.of(reply) for reply in found]
 
 
 def corpus(chat, store, **changes):
     knobs = {
         "kind": "far", "num_labels": 4, "labels_per_reply": 2, "num_per_class": 3, "domain": None, "max_new_tokens": 9,
+        "max_flawed": 0.05,
     }  # fmt: skip
     return EOECorpus(chat, **{**knobs, **changes}, store=str(store))
 
@@ -71,12 +74,62 @@ def test_mistakes(changes, tmp_path):
 
 
 def test_garbage_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="begin with '- '"):
+    with pytest.raises(UserError, match="beginning with '- '"):
         corpus(ScriptedChat("I cannot do that.", "Sorry."), tmp_path).words(NAMES)
 
 
+CUT = Reply("- d\n- half a wo", "cut at the token limit")
+
+
+def test_thoughts_are_no_labels_and_too_few_are_said(tmp_path, caplog):
+    chat = ScriptedChat("<think>- no label</think>- a b\n- c", "- d")
+    assert corpus(chat, tmp_path).words(NAMES).names == ("a b", "c", "d")
+    assert "asked for 4 labels and has listed 3" in caplog.text
+
+
+@pytest.mark.parametrize("flawed", [CUT, "", Reply("Sorry.", "refused")])
+def test_a_reply_that_is_not_whole_is_not_stored(tmp_path, flawed):
+    with pytest.raises(UserError, match=r"1 of 1 replies are not whole: 1 .*corpus.max_new_tokens, now 9"):
+        corpus(ScriptedChat("- a b\n- c", flawed), tmp_path).words(NAMES)
+    chat = ScriptedChat("- d\n- e")  # the first reply is kept
+    assert corpus(chat, tmp_path).words(NAMES).names == ("a b", "c", "d", "e")
+
+
+def test_few_refusals_among_many_classes_are_borne_but_no_cut_list(tmp_path, caplog):
+    names = [f"class {chr(97 + i)}" for i in range(10)]
+    replies = [f"- thing{chr(97 + i)}" for i in range(10)]
+    with pytest.raises(UserError, match="2 of 10 replies are not whole: 1 refused, 1 cut at the token limit"):
+        corpus(ScriptedChat(Reply("", "refused"), *replies[1:9], CUT), tmp_path, kind="near").words(names)
+    words = corpus(ScriptedChat(Reply("", "refused"), replies[9]), tmp_path, kind="near").words(names)
+    assert words.names == tuple(reply[2:] for reply in replies[1:])
+    assert "1 of 10 replies are not whole: 1 refused; their labels are missing" in caplog.text
+    with pytest.raises(UserError, match="3 of 10"):
+        corpus(ScriptedChat("", "", "", *replies[3:]), tmp_path / "other", kind="near").words(names)
+
+
+def test_an_empty_reply_of_an_older_store_is_asked_for_again(tmp_path):
+    corpus(ScriptedChat("- a", "- b"), tmp_path).words(NAMES)
+    for path in (tmp_path / "answers").iterdir():
+        path.write_text(json.dumps({"messages": [], "reply": "<think>- cut"}))
+    assert corpus(ScriptedChat("- c", "- d"), tmp_path).words(NAMES).names == ("c", "d")
+
+
+def test_a_damaged_reply_of_the_store_is_asked_for_again(tmp_path, caplog):
+    corpus(ScriptedChat("- a", "- b"), tmp_path).words(NAMES)
+    for path in (tmp_path / "answers").iterdir():
+        path.write_text('{"reply": 3}')
+    assert corpus(ScriptedChat("- c", "- d"), tmp_path).words(NAMES).names == ("c", "d")
+    assert "is damaged" in caplog.text
+
+
+def test_lists_as_models_write_them():
+    text = '1. Five\n2) **Six**: it looks like one\n• "seven"\n+ Eight.\n---\n'
+    text += "**Animals:**\n3. Plants:\n- **Trees:**\n10.5 apples"
+    assert listed([text]) == ["five", "six", "seven", "eight"]
+
+
 def test_only_list_lines_are_labels():
-    assert listed(["Here:\n- One thing\n* two\n-three\n- four  "]) == ["one thing", "four"]
+    assert listed(["Here:\n- One thing\n* two\n-three\n- four  "]) == ["one thing", "two", "three", "four"]
 
 
 def test_recorded_replies_are_for_their_conversation_alone(tmp_path):

@@ -8,7 +8,9 @@ import fakes
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
+from neglab.data.base import UnreadableImageError, read_image
 from neglab.data.huggingface import HuggingFaceDataset
 from neglab.types import UserError
 
@@ -105,18 +107,61 @@ def test_a_column_that_is_not_there(folder):
 
 
 def test_a_set_that_cannot_be_loaded(library, monkeypatch):
-    def load_dataset(name, subset, split):
-        raise FileNotFoundError(f"{name} does not exist")
+    class GenerationError(Exception):
+        """Of no common kind, as some of the library's are."""
 
-    monkeypatch.setattr(library, "load_dataset", load_dataset)
-    with pytest.raises(UserError, match="got nobody/nothing, split test: FileNotFoundError: nobody/nothing"):
-        dataset("nobody/nothing").images()
+    for kind in (FileNotFoundError, GenerationError, NotImplementedError, AttributeError):
+
+        def load_dataset(name, subset, split, kind=kind):
+            raise kind(f"{name} does not exist")
+
+        monkeypatch.setattr(library, "load_dataset", load_dataset)
+        with pytest.raises(UserError, match=f"got nobody/nothing, split test: {kind.__name__}: nobody/nothing"):
+            dataset("nobody/nothing").images()
 
 
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'neglab\[huggingface\]'"):
         dataset("a/b").images()
+
+
+def test_a_row_without_an_image_is_unreadable(library, pictures, tmp_path):
+    columns = {"image": [None, {"bytes": pictures[0].read_bytes(), "path": None}]}
+    features = library.Features({"image": library.Image()})
+    library.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "holes"))
+    sources = dataset(tmp_path / "holes", labelled=False).images().sources
+    with pytest.raises(UnreadableImageError, match="the row has no image"):
+        read_image(sources[0], to_tensor)
+    assert read_image(sources[1], to_tensor).shape == (3, 40, 36)
+
+
+def test_several_labels_per_row(library, pictures, tmp_path):
+    if library is not fake_datasets:
+        kinds = {"image": library.Image(), "label": library.Sequence(library.Value("int64"))}
+    else:
+        kinds = {"image": library.Image(), "label": None}
+    columns = {"image": [{"bytes": pictures[0].read_bytes(), "path": None}], "label": [[0, 1]]}
+    library.Dataset.from_dict(columns, features=library.Features(kinds)).save_to_disk(str(tmp_path / "many"))
+    with pytest.raises(UserError, match=r"must have one label; got \[0, 1\] in column label of"):
+        dataset(tmp_path / "many", class_names=["a", "b"]).images()
+
+
+def test_a_set_saved_for_torch_gives_the_same(library, folder, pictures, tmp_path):
+    library.load_from_disk(str(folder)).with_format("torch").save_to_disk(str(tmp_path / "torch"))
+    images = dataset(tmp_path / "torch").images()
+    assert images.labels == (1, 0, 1) and dataset(tmp_path / "torch").class_names().names == ("barn cat", "owl")
+    with images.sources[0].open() as read, Image.open(pictures[0]) as written:
+        assert np.array_equal(np.asarray(read), np.asarray(written))
+
+
+def test_classes_named_by_wordnet_ids_need_names(library, pictures, tmp_path):
+    kinds = {"image": library.Image(), "label": library.ClassLabel(names=["n01440764"])}
+    columns = {"image": [{"bytes": pictures[0].read_bytes(), "path": None}], "label": [0]}
+    library.Dataset.from_dict(columns, features=library.Features(kinds)).save_to_disk(str(tmp_path / "ids"))
+    with pytest.raises(UserError, match="got WordNet ids, such as n01440764, in column label"):
+        dataset(tmp_path / "ids").class_names()
+    assert dataset(tmp_path / "ids", class_names=["tench"]).class_names().names == ("tench",)
 
 
 def test_a_column_without_pictures(folder):

@@ -1,12 +1,15 @@
+import json
 import os
 import pickle
+import re
 import subprocess
+import unicodedata
 
 import fakes
 import pytest
 from torchvision.transforms.functional import to_tensor
 
-from neglab.data.base import About, ImageFile, UnreadableImageError, read_image
+from neglab.data.base import About, ImageFile, UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder, images_below
 from neglab.store import Store
 from neglab.types import UserError
@@ -104,6 +107,106 @@ def test_a_file_name_that_is_not_utf8_is_said(root):
         ImageFolder(str(root), True, None, None, None).images()
 
 
+ANIMALS = ["ant", "bear", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kiwi", "lynx"]
+
+
+def write_numbered(folder):
+    """Folders 1 to 12, in each a picture of the animal with that number."""
+    for number, name in enumerate(ANIMALS, start=1):
+        (picture,) = fakes.write_pictures(folder / str(number), 1, seed=number)
+        picture.rename(picture.with_stem(name))
+    return folder
+
+
+@pytest.mark.parametrize("given", ["list", "text", "folders.json", "indices.json"])
+def test_numbered_folders_have_the_names_of_their_numbers(tmp_path, caplog, given):
+    root = write_numbered(tmp_path / "numbered")
+    (tmp_path / "text").write_text("\n".join(ANIMALS))
+    (tmp_path / "folders.json").write_text(json.dumps({str(i + 1): name for i, name in enumerate(ANIMALS)}))
+    (tmp_path / "indices.json").write_text(json.dumps({str(i): name for i, name in enumerate(ANIMALS)}))
+    folder = ImageFolder(str(root), True, ANIMALS if given == "list" else str(tmp_path / given), None, None)
+    names, images = folder.class_names().names, folder.images()
+    assert [names[label] for label in images.labels] == [source.path.stem for source in images.sources]  # accuracy 1
+    assert folder.class_keys() == [str(i) for i in range(1, 13)]
+    assert "natural order: 1 = ant, 2 = bear, 3 = cat; in text order" in caplog.text
+    assert caplog.text.count("natural order") == 1  # however often it is asked
+
+
+def test_names_are_in_the_order_of_the_given_folders(tmp_path):
+    root = write_numbered(tmp_path / "numbered")
+    folder = ImageFolder(str(root), True, ["lynx", "bear"], ["12", "2"], None)
+    names, images = folder.class_names().names, folder.images()
+    assert [names[label] for label in images.labels] == ["lynx", "bear"]
+
+
+@pytest.mark.parametrize("folders", [("1", "2", "10"), ("n01440764", "n01443537")])
+def test_folders_that_are_no_words_need_names(tmp_path, folders):
+    for name in folders:
+        fakes.write_pictures(tmp_path / name, 1)
+    with pytest.raises(
+        UserError, match=f"must be words; got .* such as {folders[0]}, in the subfolders of .*class_names"
+    ):
+        ImageFolder(str(tmp_path), True, None, None, None).class_names()
+    assert len(ImageFolder(str(tmp_path), False, None, None, None).images()) == len(folders)
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("Test",), ("cats", "test", "train")])
+def test_splits_are_no_classes(tmp_path, caplog, splits):
+    for name in splits:
+        fakes.write_pictures(tmp_path / name / "cat", 1)
+    ImageFolder(str(tmp_path), True, None, None, None).images()
+    assert re.search("taken as a class; are .* splits of one set", caplog.text)
+
+
+def test_classes_that_lie_deeper_are_said(tmp_path, caplog):
+    for name in ("animals/cat", "animals/dog", "plants/oak"):
+        fakes.write_pictures(tmp_path / name, 1)
+    ImageFolder(str(tmp_path), True, None, None, None).images()
+    assert "are their own, such as" in caplog.text and "animals/cat, the classes?" in caplog.text
+    caplog.clear()
+    for name in ("cat/images", "dog/images"):  # as in TinyImageNet
+        fakes.write_pictures(tmp_path / "other" / name, 1)
+    ImageFolder(str(tmp_path / "other"), True, None, None, None).images()
+    assert not caplog.text
+
+
+def test_what_is_passed_over_is_counted_in_one_line(root, caplog):
+    for name in ("a cat/x.txt", "b_bird/y.MP4", "b_bird/z.mp4", "b_bird/README", "b_bird/thumbs.db"):
+        (root / name).write_bytes(b"")
+    ImageFolder(str(root), True, None, None, None).images()
+    (record,) = caplog.records
+    assert record.getMessage() == f"5 files below {root} are no images: 2 .txt, 2 .mp4, 1 without ending"
+
+
+def test_what_systems_leave_beside_pictures(root):
+    for name in ("@eaDir", "$RECYCLE.BIN", "lost+found"):
+        fakes.write_pictures(root / name, 1)
+        fakes.write_pictures(root / "a cat" / name, 1)
+    assert ImageFolder(str(root), True, None, None, None).images().labels == (0, 0, 0, 1, 1)
+
+
+def test_folders_whose_letters_are_composed_or_not(tmp_path):
+    apart = unicodedata.normalize("NFD", "crème")
+    fakes.write_pictures(tmp_path / apart, 1)
+    folder = ImageFolder(str(tmp_path), True, {"crème": "custard"}, ["crème"], None)
+    assert folder.class_names().names == ("custard",) and len(folder.images()) == 1
+    assert ImageFolder(str(tmp_path), True, None, None, None).class_names().names == ("crème",)
+    assert ImageFolder(str(tmp_path), True, {"crème": "custard"}, None, None).class_names().names == ("custard",)
+
+
+def test_id_and_ood_images_come_from_different_places(root, tmp_path):
+    def make(place, labelled=False, folders=None):
+        return ImageFolder(str(place), labelled, None, folders, None)
+
+    elsewhere = fakes.write_pictures(tmp_path / "elsewhere", 1)[0].parent
+    (tmp_path / "link").symlink_to(root)
+    own = make(root, labelled=True)
+    for place in (root, root / "a cat", tmp_path, tmp_path / "link"):
+        with pytest.raises(UserError, match=r"all those in .*id.* are in the ID set and in the OOD set plants"):
+            check_apart(own, {"fine": make(elsewhere), "plants": make(place)})
+    check_apart(make(root, True, ["a cat"]), {"birds": make(root, False, ["b_bird"]), "fine": make(elsewhere)})
+
+
 def test_links_are_followed(root, tmp_path):
     elsewhere = fakes.write_pictures(tmp_path / "elsewhere", 2)
     (root / "linked").symlink_to(tmp_path / "elsewhere")
@@ -144,6 +247,7 @@ def test_archives_that_are_still_packed_are_named(root, tmp_path):
 
 
 def test_what_is_known_of_a_set(root, tmp_path, caplog):
+    (root / "a cat" / "notes.txt").unlink()
     about = About(7, "Fetch it from its authors.", "for research")
     assert len(ImageFolder(str(root), True, None, None, about).images()) == 5
     assert "must hold 7 images to be the published set; got 5" in caplog.text

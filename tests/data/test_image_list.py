@@ -1,3 +1,5 @@
+import unicodedata
+
 import fakes
 import pytest
 
@@ -52,8 +54,31 @@ def test_a_label_that_is_none(make, line, got):
         make(f"{LINES}{line}").images()
 
 
+def test_tabs_and_spaces(make):
+    text = "dogs/picture00.png\t1\nmy cats/picture01.png  0\nmy cats/picture00.png \t0\n"
+    assert make(text).images().labels == (1, 0, 0)
+    assert all(source.path.is_file() for source in make(text).images().sources)
+    only_paths = make("dogs/picture00.png\nmy cats/picture01.png\n", labelled=False).images()
+    assert all(source.path.is_file() for source in only_paths.sources)
+
+
+def test_labels_counted_from_1(make):
+    with pytest.raises(UserError, match=r"counted from 0; those in .*list.txt go from 1 to 2, for 2 class names"):
+        make("dogs/picture00.png 2\nmy cats/picture01.png 1\n").images()
+
+
+@pytest.mark.parametrize(("listed", "on_disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_composed_or_not(make, tmp_path, listed, on_disk):
+    name = "crème brûlée"
+    fakes.write_pictures(tmp_path / "images" / unicodedata.normalize(on_disk, name), 1)
+    images = make(f"{unicodedata.normalize(listed, name)}/picture00.png 1\ndogs/nowhere.png 0\n").images()
+    assert [source.path.is_file() for source in images.sources] == [True, False]
+
+
 def test_mistakes(make, tmp_path):
-    with pytest.raises(UserError, match=r"One of the listed images at least must exist.* Ask for them\."):
+    with pytest.raises(
+        UserError, match=r"images at least must exist, which .*cats/nowhere.png does not; .* Ask for them\."
+    ):
         make("cats/nowhere.png 0", about=About(1, "Ask for them.", "")).images()
     with pytest.raises(UserError, match="no class names"):
         make(LINES, class_names=None).images()

@@ -18,6 +18,18 @@ def saved(path, image, **options):
         return np.asarray(as_rgb(picture))
 
 
+@pytest.mark.parametrize("ending", ["tga", "jp2", "JFIF", "ico", "pcx", "avif", "sgi", "dds", "pbm"])
+def test_every_ending_that_pillow_opens_is_a_picture(tmp_path, ending):
+    path = tmp_path / f"picture.{ending}"
+    Image.fromarray(COLOURS).convert("1" if ending == "pbm" else "RGB").save(path)
+    assert is_picture(path.name) and read_image(ImageFile(path), to_tensor).shape == (3, 8, 9)
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.mpg", "a.h5", "a.wmf", "a.pdf", "a.txt", "a", ".a.png", "x/@eaDir/a.png"])
+def test_what_is_no_picture(name):
+    assert not is_picture(name)
+
+
 def test_grey_is_repeated(tmp_path):
     for mode in ("L", "LA"):
         pixels = saved(tmp_path / "grey.png", Image.fromarray(GREY).convert(mode))

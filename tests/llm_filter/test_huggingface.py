@@ -36,7 +36,9 @@ def folder(tmp_path_factory):
 
 
 def build(folder, store, **changed):
-    return HuggingFaceFilter(**tiny_chat.settings(folder, **changed), num_nearest=10, store=str(store))
+    return HuggingFaceFilter(
+        **tiny_chat.settings(folder, **changed), num_nearest=10, max_unclear=0.05, store=str(store)
+    )
 
 
 @pytest.mark.parametrize("answer", ["logits", "generate"])

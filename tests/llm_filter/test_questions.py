@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from neglab.chat.answers import StoredAnswers
 from neglab.chat.base import Chat
+from neglab.chat.replies import Reply
 from neglab.llm_filter import base
 from neglab.llm_filter.base import QuestionFilter
 from neglab.types import LabelSet, UserError
@@ -48,8 +49,8 @@ class Script:
         return {question: text for question, text in found.items() if text is not None}
 
 
-def apply(script, names, classes, num_nearest=10, num_adjectives=0, missing="error"):
-    procedure = QuestionFilter(script, num_nearest, missing)
+def apply(script, names, classes, num_nearest=10, num_adjectives=0, missing="error", max_unclear=1.0):
+    procedure = QuestionFilter(script, num_nearest, max_unclear, missing)
     return procedure.apply(labels(names, num_adjectives), labels(classes), TextVectors())
 
 
@@ -147,7 +148,7 @@ def test_a_label_that_is_a_class_goes_without_a_question_by_case():
 
 def test_a_class_that_stands_twice_is_asked_about_once(tmp_path):
     chat = CountingChat()
-    QuestionFilter(StoredAnswers(chat, tmp_path), 10).apply(
+    QuestionFilter(StoredAnswers(chat, tmp_path), 10, 0.05).apply(
         labels(["sand", "glass"]), labels(["missile", "missile", "dog"]), TextVectors()
     )
     assert len(chat.asked) == len(set(chat.asked)) == 2 + 2 * 2
@@ -165,6 +166,24 @@ def test_unclear_answers_are_counted_and_count_as_no(caplog):
     assert "3 answers" in record.getMessage() and "'Perhaps.'" in record.getMessage()
 
 
+def test_too_many_unclear_answers_stop_the_filter_before_the_rest_is_asked():
+    script = Script(lambda kind, label, class_name: "Oui" if label.endswith("a") else "Non")
+    names = [f"word {chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(250)]
+    with pytest.raises(UserError, match=r"100 of 100 answers are neither, such as '.*max_unclear") as caught:
+        apply(script, names, ["cat", "dog"], max_unclear=0.05)
+    assert str(caught.value).count("'Non'") + str(caught.value).count("'Oui'") == 3
+    assert list(map(len, script.rounds)) == [base.FIRST_LOOK]
+
+
+def test_a_few_unclear_answers_are_borne():
+    names = [f"word {chr(97 + i)}" for i in range(20)]
+    script = Script(lambda kind, label, class_name: "Perhaps." if label in names[:3] else "No")
+    result = apply(script, names, ["cat", "dog", "oak"], max_unclear=0.15)
+    assert result.names == tuple(names) and sum(int(row["unclear"]) for row in result.verdicts) == 3 * 4
+    with pytest.raises(UserError, match=r"3 of 20 answers are neither, such as 'Perhaps.', 'Perhaps.', 'Perhaps.'"):
+        apply(script, names, ["cat", "dog", "oak"], max_unclear=0.1)
+
+
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
@@ -176,6 +195,7 @@ def test_unclear_answers_are_counted_and_count_as_no(caplog):
         ("", "unclear"),
         ("I say yes", "unclear"),
         ("<think>yes", "unclear"),
+        ("<think>yes</think>No", "no"),
     ],
 )
 def test_parsing(text, verdict):
@@ -191,9 +211,12 @@ def test_everything_dropped_is_an_error():
 
 def test_arguments():
     with pytest.raises(UserError, match=r"llm_filter\.num_nearest must be a whole number, at least 1"):
-        QuestionFilter(Script(no), 0)
+        QuestionFilter(Script(no), 0, 0.05)
+    for share in (-0.1, 1.1, True):
+        with pytest.raises(UserError, match=r"llm_filter\.max_unclear must be a share, 0 to 1"):
+            QuestionFilter(Script(no), 10, share)
     with pytest.raises(UserError, match=r"llm_filter\.missing must be one of error, keep, drop"):
-        QuestionFilter(Script(no), 10, "guess")
+        QuestionFilter(Script(no), 10, 0.05, "guess")
 
 
 def test_missing_answers(caplog):
@@ -241,7 +264,7 @@ class CountingChat(Chat):
             if len(self.asked) == self.stop_after:
                 raise UserError("The server is gone.")
             self.asked.append(question)
-            yield position, "Yes" if any(text in question for text in self.yes) else "No"
+            yield position, Reply("Yes" if any(text in question for text in self.yes) else "No")
 
     def complete(self, conversations, max_new_tokens):
         raise NotImplementedError
@@ -252,11 +275,11 @@ def test_a_stopped_filter_goes_on_where_it_was(tmp_path, stop_after):
     names, classes = [f"word {chr(97 + i)}" for i in range(12)], ["cat", "dog", "oak"]
     yes = ("word c", "word g")
     arguments = labels(names), labels(classes), TextVectors()
-    expected = QuestionFilter(StoredAnswers(CountingChat(yes), tmp_path / "other"), 10).apply(*arguments)
+    expected = QuestionFilter(StoredAnswers(CountingChat(yes), tmp_path / "other"), 10, 0.05).apply(*arguments)
     first, second = CountingChat(yes, stop_after), CountingChat(yes)
     with pytest.raises(UserError, match="gone"):
-        QuestionFilter(StoredAnswers(first, tmp_path), 10).apply(*arguments)
-    result = QuestionFilter(StoredAnswers(second, tmp_path), 10).apply(*arguments)
+        QuestionFilter(StoredAnswers(first, tmp_path), 10, 0.05).apply(*arguments)
+    result = QuestionFilter(StoredAnswers(second, tmp_path), 10, 0.05).apply(*arguments)
     assert result.names == expected.names == tuple(name for name in names if name not in yes)
     assert result.verdicts == expected.verdicts
     assert len(first.asked) == stop_after

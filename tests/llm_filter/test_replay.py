@@ -71,7 +71,7 @@ def folder(tmp_path):
 
 def replay(path, negatives=None, missing="error", num_nearest=3, classes=CLASSES):
     negatives = labels(NAMES, ADJECTIVE_NAMES) if negatives is None else negatives
-    return ReplayFilter(str(path), missing, num_nearest).apply(negatives, labels(classes), NoEncoder())
+    return ReplayFilter(str(path), missing, num_nearest, 0.05).apply(negatives, labels(classes), NoEncoder())
 
 
 def test_an_official_log_gives_its_labels_in_its_order(folder):
@@ -210,7 +210,7 @@ def answers(tmp_path):
 
 
 def ours(path, names, missing="error", classes=CLASSES):
-    return ReplayFilter(str(path), missing, 10).apply(labels(names), labels(classes), TextVectors())
+    return ReplayFilter(str(path), missing, 10, 0.05).apply(labels(names), labels(classes), TextVectors())
 
 
 def test_our_answers_are_replayed_question_by_question(answers):
@@ -219,7 +219,7 @@ def test_our_answers_are_replayed_question_by_question(answers):
         ours(answers, ("aster", "sand", "pillow", "zork"))
     result = ours(answers, ("aster", "sand", "zork"))
     assert result.positions.tolist() == [1]
-    live = QuestionFilter(lambda asked: {q: "Yes" if says_yes(q) else "No" for q in asked}, 10)
+    live = QuestionFilter(lambda asked: {q: "Yes" if says_yes(q) else "No" for q in asked}, 10, 0.05)
     expected = live.apply(labels(names[:2] + names[3:]), labels(CLASSES), TextVectors())
     assert result.verdicts == expected.verdicts
     with pytest.raises(UserError, match="1 labels lack some, such as 'sand'"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -103,7 +104,8 @@ def test_the_first_process_listens_at_one_address_and_does_not_wait_for_ever(tmp
     assert found == ["0100007F"]
     _, message = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "1 have not come within 6 seconds. Start all by one `srun neglab ...`" in message
+    assert "All processes must come; 1 have not within 6 seconds." in message
+    assert "Start all by one `srun ... neglab ...`" in message
     assert "Traceback" not in message
 
 
@@ -147,6 +149,36 @@ def test_the_place_among_the_processes(monkeypatch, variables, place):
         monkeypatch.setenv(name, str(value))
     assert launch() == place
     assert several_processes() == (place is not None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank", "rule", "said"),
+    [
+        (
+            ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+            0,
+            "All processes must come; 3 have not within 2 seconds",
+            "srun started together waits for the others",
+        ),
+        (
+            ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+            1,
+            "The first process must be within reach",
+            "torchrun started together waits for the first, process 0",
+        ),
+    ],
+)
+def test_a_process_that_waits_for_others_says_so(monkeypatch, capfd, variables, rank, rule, said):
+    port = 20_000 + os.getpid() % 10_000
+    values = {**dict(zip(variables, (rank, 4, rank), strict=True)), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(processes, "REMARK", 0.1)
+    monkeypatch.setattr(processes, "JOIN", 2.0)
+    message = f"Process {rank} of the 4 that {said}, at localhost:{port}.* env -u {variables[0]} neglab"
+    with pytest.raises(UserError, match=f"{rule}. {message}"):
+        together(lambda: None, lambda task: None)
+    assert len(re.findall(message, capfd.readouterr().err)) == 1
 
 
 def test_one_process_that_a_launcher_started_is_on_its_own(monkeypatch, tmp_path):

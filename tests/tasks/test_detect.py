@@ -1,4 +1,6 @@
 import csv
+import re
+from pathlib import Path
 
 import fakes
 import pytest
@@ -110,6 +112,17 @@ def test_a_single_photo_of_other_modes(config, tmp_path):
     Image.new("LA", (50, 40)).save(tmp_path / "grey.png")
     run(config(f"images={tmp_path}/grey.png"))
     assert len(read_csv(tmp_path / "run0" / "detections.csv")) == 1
+
+
+def test_all_that_pillow_opens_is_judged_and_the_rest_counted(config, tmp_path, caplog):
+    for ending in ("tga", "jp2", "jfif", "pcx"):
+        Image.new("RGB", (50, 40)).save(tmp_path / "photos" / f"strange.{ending}")
+    for name in ("clip.mp4", "Clip.MP4", "notes.txt"):
+        (tmp_path / "photos" / name).write_bytes(b"")
+    run(config())
+    judged = {Path(row["path"]).name for row in read_csv(tmp_path / "run0" / "detections.csv") if row["id_score"]}
+    assert {"strange.tga", "strange.jp2", "strange.jfif", "strange.pcx"} <= judged
+    assert re.search("files below .*photos are no images: 2 .mp4, 1 .txt", caplog.text)
 
 
 def test_mistakes(config, tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,49 @@ def test_methods_without_negatives_encode_no_corpus(config):
     evaluation = evaluate(build(config("method=mcm", mining=[])))
     assert len(evaluation.negatives) == 0
     assert evaluation.times["num_encoded"] == 12 + 5 + 3
+
+
+def test_which_folder_has_which_name_is_written_and_printed(config, benchmark, tmp_path, capsys):
+    """Folders 1 to 12 with a list in numeric order give what folders with the names themselves give."""
+    names = [f"thing {chr(97 + i)}" for i in range(12)]
+    pictures = sorted((benchmark / "id").rglob("*.png"))
+    for i, name in enumerate(names):
+        for folder in (tmp_path / "named" / name, tmp_path / "numbered" / str(i + 1)):
+            folder.mkdir(parents=True)
+            shutil.copy(pictures[i], folder / "picture.png")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    run(config(f"id_dataset.root={tmp_path}/named", "plots=false"))
+    numbered = (f"id_dataset.root={tmp_path}/numbered", f"id_dataset.class_names={tmp_path}/names.txt")
+    run(config(*numbered, "plots=false"))
+    metrics = [json.loads((tmp_path / f"run{i}" / "metrics.json").read_text()) for i in (0, 1)]
+    assert metrics[0]["id/accuracy"] == metrics[1]["id/accuracy"]
+    rows = [read_csv(tmp_path / f"run{i}" / "scores" / "id.csv") for i in (0, 1)]
+    first, second = ({row["class"]: row["predicted_class"] for row in part} for part in rows)
+    assert first == second and sorted(second) == names
+    classes = read_csv(tmp_path / "run1" / "classes.csv")
+    assert [row["class_name"] for row in classes] == names
+    assert [row["key"] for row in classes] == [str(i + 1) for i in range(12)]
+    assert "ID classes: 1 = thing a, 2 = thing b, 3 = thing c" in capsys.readouterr().out
+
+
+def test_unclear_answers_are_counted_in_the_results(config, tmp_path):
+    words = [f"word {first}{second}" for first in "abcde" for second in "abcd"]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    rows = [{"kind": "proper_noun", "label": word, "class": None} for word in words]
+    rows += [
+        {"kind": "subcategory", "label": word, "class": name} for word in words for name in ("cat", "dog", "tree frog")
+    ]
+    answers = ["Perhaps.", "Yes", *["No"] * 100]  # of the first two words as proper nouns
+    lines = [json.dumps({**row, "question": str(i), "answer": answers[i]}) for i, row in enumerate(rows)]
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines))
+    replay = ("llm_filter=replay", f"llm_filter.path={tmp_path}/answers.jsonl")
+    run(config(*replay, f"corpus.path={tmp_path}/words.txt", "plots=false"))
+    assert json.loads((tmp_path / "run0" / "metrics.json").read_text())["filter/num_unclear"] == 1
+    assert {row["num_unclear"] for row in read_csv(tmp_path / "run0" / "results.csv")} == {"1"}
+    assert "unclear and count as no: 1." in (tmp_path / "run0" / "table.md").read_text()
+    run(config("plots=false"))
+    assert "filter/num_unclear" not in json.loads((tmp_path / "run1" / "metrics.json").read_text())
+    assert "unclear" not in (tmp_path / "run1" / "table.md").read_text()
 
 
 class Renames(LabelFilter):
