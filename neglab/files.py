@@ -11,6 +11,7 @@ import stat
 from dataclasses import asdict, dataclass
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -58,7 +59,7 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
-def decode(content: bytes | str, kind: type[Record]) -> Record:
+def decode(content: bytes | str, kind: type[Record] | GenericAlias) -> Record:
     """A JSON text as a typed record.
 
     Raises:
@@ -70,7 +71,7 @@ def decode(content: bytes | str, kind: type[Record]) -> Record:
         raise DamagedError(str(error)) from error
 
 
-def read_json(path: Path, kind: type[Record]) -> Record:
+def read_json(path: Path, kind: type[Record] | GenericAlias) -> Record:
     """A JSON file as a typed record.
 
     Raises:

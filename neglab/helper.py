@@ -8,10 +8,10 @@ import torch
 from hydra.utils import instantiate
 
 from neglab.backbone.base import Backbone
-from neglab.compose import construct
 from neglab.modules.embedding import EmbeddingModule
 from neglab.modules.encoding_task import read_task
 from neglab.modules.prediction import Devices
+from neglab.saved_config import construct
 from neglab.saved_detector import read_detector
 from neglab.store import Store
 
@@ -45,4 +45,4 @@ class Helper:
         if (saved := self.config.get("detector")) is None:
             return instantiate(self.config.backbone)
         settings, _ = read_detector(Path(saved).expanduser())
-        return construct(settings.recipe.groups["backbone"])
+        return construct("backbone", settings.recipe.groups["backbone"])

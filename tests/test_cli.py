@@ -73,10 +73,10 @@ MISTAKES = [
     (["metod=mcm"], "metod"),
     (["score.num_group=5"], "num_group"),
     (["method=nothing_like_it"], "neglabel"),  # Hydra lists the choices
-    (["seed=three"], "The seed must be an integer"),
+    (["seed=three"], "seed must be a valid integer; got 'three'"),
     (["id_dataset=image_folder", "id_dataset.root=/no/such/folder", "method=mcm"], "image folder must exist"),
     (["id_dataset=image_folder", "method=mcm"], "id_dataset.root"),
-    (["negative_selector.fraction=2"], "negative_selector.fraction must be in (0, 1]"),
+    (["negative_selector.fraction=2"], "negative_selector.fraction must be less than or equal to 1; got 2"),
     (["negative_selector.num_labels=5"], "Exactly one of"),
     (["trainer=gpus", "trainer.devices=99", "method=mcm"], "trainer.accelerator=gpu"),
     (["corpus=file", "corpus.path=/no/such/file"], "corpus.path must be a file"),

@@ -131,8 +131,8 @@ def test_the_message_has_rule_value_and_advice():
         compose(["score.temperature=-1"])
     with pytest.raises(UserError, match=r"^learn\.prompts_per_pass must be greater than or equal to 1; got 0\. "):
         compose(["learn.prompts_per_pass=0"], "learn")
-    with pytest.raises(UserError, match=r"^class_names must be a valid string or a list; got 3\. "):
-        compose(["class_names=3"], "detect")
+    with pytest.raises(UserError, match=r"^pictures must be a valid string or a list; got 3\. "):
+        compose(["pictures=3"], "report")
     with pytest.raises(UserError, match=r"^score\.shrinkage must be a valid number or 'ledoit_wolf'; got 'oas'\. "):
         compose(["score=mahalanobis", "score.shrinkage=oas"])
 

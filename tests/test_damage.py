@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neglab.chat.answers import parse_answers
+from neglab.chat.recorded import RecordedChat
 from neglab.context.checkpoint import PromptDescription, read_checkpoint, write_checkpoint
 from neglab.corpus.file import FileCorpus
 from neglab.corpus.pos_tags import PosTagsCorpus
 from neglab.data.base import ImageFile, UnreadableImageError, read_image
 from neglab.data.image_list import ImageListFile
-from neglab.data.names import read_lines
+from neglab.data.names import given_names, read_lines
 from neglab.data.tar import members
 from neglab.data.webdataset import WebDataset
 from neglab.modules.training_state import TrainingState
@@ -125,6 +126,11 @@ def tar(folder):
             archive.addfile(member, io.BytesIO(b"1" * member.size))
 
 
+def read_scores(path):
+    names, scores = _read_scores(path)
+    return names, scores.tolist()
+
+
 def text(name, content):
     return lambda folder: (folder / name).write_text(content)
 
@@ -159,6 +165,7 @@ def csv_text(*lines):
 
 
 ANSWER = {"kind": "proper_noun", "label": "a", "class": None, "question": "q", "answer": "no"}
+MESSAGE = {"role": "user", "content": "q"}
 RESULT = {"method": "mcm", "overrides": "", "ood_dataset": "mean", "num_negatives": 3, **dict.fromkeys(AVERAGED, 0.5)}
 EXAMPLE = dict.fromkeys(COLUMNS, "") | {"id_score": 1, "class_share": 0.5}
 KINDS = [
@@ -170,8 +177,11 @@ KINDS = [
     Kind("rows", rows, lambda folder: StoredRows(folder, 4).lacking(["a", "b"]), exact=True),
     Kind("table", table, read_table),
     Kind("tar", tar, table_of("a.tar", lambda path: list(members(path)))),
-    Kind("shards", tar, lambda folder: WebDataset(str(folder), True, "cls", ["a", "b"], None).images().labels),
+    Kind("shards", tar, lambda folder: WebDataset(str(folder), True, None, "cls", ["a", "b"], None).images().labels),
     Kind("names", text("a.txt", "cat\n\ndog\n"), table_of("a.txt", read_lines)),
+    Kind("names in JSON", text("a.json", '{"0": "cat", "1": "dog"}'), table_of("a.json", given_names)),
+    Kind("names in YAML", text("a.yaml", "names:\n  0: cat\n  1: dog\n"), table_of("a.yaml", given_names)),
+    Kind("names in a table", text("a.csv", "index,name\n0,cat\n1,dog\n"), table_of("a.csv", given_names)),
     Kind("list", text("l.txt", "a.png 0\nb c.png 1\n"), images_of_list),
     Kind("words", text("a.txt", "cat\nbig dog\n"), table_of("a.txt", lambda path: FileCorpus(str(path)).words(()))),
     Kind(
@@ -193,13 +203,18 @@ KINDS = [
     Kind(
         "answers", text("a.jsonl", f"{json.dumps(ANSWER)}\n" * 2), lambda f: parse_answers((f / "a.jsonl").read_bytes())
     ),
+    Kind(
+        "recorded replies",
+        text("a.json", json.dumps([{"messages": [MESSAGE], "reply": "- a"}])),
+        table_of("a.json", lambda path: RecordedChat(str(path), "m").complete([[MESSAGE]], 9)),
+    ),
     Kind("results", text("a.csv", csv_text(RESULT, RESULT.values())), table_of("a.csv", read_results)),
     Kind(
         "examples",
         text("a.csv", csv_text(EXAMPLE, EXAMPLE.values())),
         table_of("a.csv", read_examples),
     ),
-    Kind("scores", text("a.csv", csv_text(["path", "id_score"], ["a", 1], ["b", 2])), table_of("a.csv", _read_scores)),
+    Kind("scores", text("a.csv", csv_text(["path", "id_score"], ["a", 1], ["b", 2])), table_of("a.csv", read_scores)),
     Kind("environment", text("a.json", '{"neglab": "0.1", "seed": 3}'), table_of("a.json", _read_environment)),
     Kind(
         "verdicts",

@@ -1,5 +1,6 @@
 """One file of labels: a plain list, or the negative_labels.csv of an earlier run."""
 
+import csv
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -121,6 +121,7 @@ class Line:
         start = time.monotonic()
         while absent := [i for i in range(self.place.num_processes) if not self.store.add(f"beats of {i}", 0)]:
             if time.monotonic() - start > JOIN:
+                self.close()
                 raise UserError(f"All processes must come; {len(absent)} have not within {JOIN:.0f} seconds.")
             time.sleep(PAUSE)
 
@@ -145,8 +146,9 @@ def connect(place: Launch) -> Line:
     options: dict[str, Any] = {"world_size": place.num_processes, "wait_for_workers": False}
     if place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         options |= {"is_master": True, "master_listen_fd": _listen(host, port)}
+    waiting = _waiting(place, f"{host}:{port}")
     try:
-        with _said(waiting := _waiting(place, f"{host}:{port}")):
+        with _said(waiting):
             store = TCPStore(host, port, timeout=timedelta(seconds=JOIN), **options)
             line = Line(PrefixStore(f"neglab {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store), place)
             line.gather()

@@ -423,13 +423,15 @@ def test_half_a_character_in_an_answer_becomes_a_question_mark(serve):
     choice = b'{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "No \\ud800"}}'
     reply = b'{"id": "1", "object": "chat.completion", "created": 0, "model": "tiny", "choices": [' + choice + b"]}"
     server = serve(lambda question, attempt: reply)
-    assert list(chat(server.url).ask(["q"])) == [(0, "No ?")]
+    assert list(chat(server.url).ask(["q"])) == [(0, Reply("No ?"))]
 
 
 PRESSED = """
 import os, signal, sys, threading
 from neglab.chat.openai_api import OpenAIChat
-chat = OpenAIChat(sys.argv[1], "tiny", 2, 0, 60, 0, 8, "MY_KEY", "")
+limits = dict(concurrency=2, retries=0, timeout=60, temperature=0, max_tokens=8)
+names = dict(limit_field="max_tokens", system_role="system", api_key_variable="MY_KEY", system_prompt="")
+chat = OpenAIChat(sys.argv[1], "tiny", **limits, **names, extra_fields={})
 answers = chat.ask(["a", "b", "c"])
 try:
     next(answers)

@@ -169,7 +169,7 @@ def test_the_place_among_the_processes(monkeypatch, variables, place):
     ],
 )
 def test_a_process_that_waits_for_others_says_so(monkeypatch, capfd, variables, rank, rule, said):
-    port = 20_000 + os.getpid() % 10_000
+    port = 20_000 + (os.getpid() + rank) % 10_000
     values = {**dict(zip(variables, (rank, 4, rank), strict=True)), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     for name, value in values.items():
         monkeypatch.setenv(name, str(value))
