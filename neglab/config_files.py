@@ -1,6 +1,7 @@
 """The YAML configs as files: where they are, and what a person reads in them. Imports neither Hydra nor torch."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -36,7 +37,7 @@ def long_form(override: str, command: str) -> str:
     """The override as Hydra takes it: `seed=3` becomes `seed.value=3`, `detect`'s `id_images=FOLDER` names a root."""
     name, _, value = override.partition("=")
     key, only_for = SHORT_FORMS.get(name, (name, None))
-    is_option = (configs_folder() / name / f"{value}.yaml").is_file()
+    is_option = os.path.isfile(configs_folder() / name / f"{value}.yaml")  # a long value is no error there
     return f"{key}={value}" if value and not is_option and only_for in (None, command) else override
 
 

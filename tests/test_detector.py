@@ -324,6 +324,7 @@ def test_the_package_imports_it_when_asked():
         ("id_images=emoji", "detect", "id_images=emoji"),
         ("id_images=emojy", "evaluate", "id_images=emojy"),
         ("~debug", "detect", "~debug"),
+        (f"seed={'7' * 300}", "evaluate", f"seed.value={'7' * 300}"),
     ],
 )
 def test_short_forms(typed, command, meant):
