@@ -265,7 +265,7 @@ def test_lost_scores_leave_the_intervals_out(report, tmp_path):
 
 DAMAGED = {
     "scores/far.csv": (b"path,id_score\na.png,high\n", "ValueError"),
-    "environment.json": (b'{"torch": ', "JSONDecodeError"),
+    "environment.json": (b'{"torch": ', "DamagedError"),
     "examples.csv": (b"dataset,path\nid,a.png\n", "KeyError"),
     "roc_curves.png": (b"\x89PNG\r\n\x1a\n", "SyntaxError|OSError|UnidentifiedImageError"),
 }
