@@ -116,7 +116,7 @@ def measure(
         folder = Path(place)
         write_model(folder, [SYSTEM_PROMPT, *questions], hidden_size, num_layers)
         model, plain = chat(folder, batch_size), OneByOne(folder)
-        found = [answer for _, answer in sorted(model.ask(questions))]
+        found = [reply.text for _, reply in sorted(model.ask(questions), key=lambda answered: answered[0])]
         expected = plain.ask(questions[:num_plain])
         times = seconds(
             {"ours": lambda: list(model.ask(questions)), "plain": lambda: plain.ask(questions[:num_plain])}, repeats=3

@@ -50,7 +50,8 @@ def _is_plain(value: Any) -> bool:
 def _cosines(network: nn.Module, probe: Callable[[], Sequence[Tensor]]) -> list[float]:
     """Among the embeddings of the probes; in float64, where the network can."""
     # Weights that are converted in inference mode could never take part in a backward pass.
-    with torch.inference_mode(False), torch.no_grad():
+    built_for_inference = any(parameter.is_inference() for parameter in network.parameters())
+    with torch.inference_mode(built_for_inference), torch.no_grad():
         try:
             network.double()
             embeddings = torch.cat(list(probe()))
