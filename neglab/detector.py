@@ -1,5 +1,6 @@
 """The Python face: a detector of images that do not belong to the classes it is given."""
 
+import logging
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ from neglab.saved_detector import Recipe, Settings, read_detector, write_detecto
 from neglab.score.base import Score
 from neglab.text_encoder import DirectTextEncoder
 from neglab.types import TextBank, UserError
+
+logger = logging.getLogger(__name__)
 
 SAME_IMAGE = 1 - 1e-5  # cosine of two embeddings of one image, for rounding
 ROWS = 4096  # images compared at once with those that the method has learned from
@@ -68,6 +71,9 @@ class Detector:
         self.bank = _moved(bank, self.device)
         self.calibration: Calibration | None = None
         self._threshold: float | None = None
+        logger.info("The model %s judges", recipe.model)
+        if recipe.caution:
+            logger.warning("The model %s: %s", recipe.model, recipe.caution)
         with self._encoder() as encoder:
             scorer.init(self.bank, encoder)  # what does not fit is said before any image is encoded
         if len(bank.id_labels) == 1 and not len(bank.negatives) and self._is_constant():

@@ -49,6 +49,16 @@ class Recipe:
         if missing := [name for name in ("backbone", "prompt", "score") if name not in self.groups]:
             raise ValueError(f"groups lack {', '.join(missing)}")
 
+    @property
+    def model(self) -> str:
+        """What people call the backbone: its name, or that of its folder."""
+        return str(self.groups["backbone"].get("model", "of an unknown name")).rsplit("/", 1)[-1]
+
+    @property
+    def caution(self) -> str | None:
+        """What a person should know before they trust the model, if it says so."""
+        return self.groups["backbone"].get("caution")
+
     def check_backbone(self, fingerprint: str) -> None:
         """Raise a UserError where a backbone is not the one that the text bank was made with."""
         if fingerprint != self.backbone:

