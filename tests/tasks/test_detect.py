@@ -4,6 +4,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from omegaconf import open_dict
 from PIL import Image
 from pyarrow import parquet
 
@@ -52,6 +53,17 @@ def test_a_run_leaves_its_tables_and_the_sheet(config, photos, tmp_path, capsys)
     assert page.count("<img ") == 12
     printed = capsys.readouterr().out
     assert "12 images: " in printed and "neutral value" in printed and "Unreadable: 1" in printed
+
+
+def test_table_page_and_log_say_which_model_judged(config, tmp_path, capsys, caplog):
+    with open_dict(given := config()):
+        given.backbone.caution = "it has seen three cats"
+    run(given)
+    model = given.backbone.model.rsplit("/", 1)[-1]
+    said = f"Model {model}: it has seen three cats"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "run0" / "contact_sheet.html").read_text()
+    assert "it has seen three cats" in caplog.text
 
 
 def test_the_scores_are_those_of_the_python_face(config, photos, tmp_path):
