@@ -24,7 +24,6 @@ from neglab.compose import compose
 from neglab.data.base import ImageSource
 from neglab.metrics import AUROC
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIDE = 400  # pixels of the enlarged pictures
 WAYS = ("Pillow", "Pillow's draft mode", "torchvision's tensors")
 
@@ -32,8 +31,8 @@ Way = Callable[[bytes, int], torch.Tensor]
 
 
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
-    """From [3, S, S] in 0 to 255 to what the tower takes."""
-    return (pixels.float() / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    """From [3, S, S] in 0 to 255 to what the shipped tower takes."""
+    return (pixels.float() / 255 - 0.5) / 0.5
 
 
 def cropped(size: int) -> Compose:
@@ -92,7 +91,7 @@ def auroc(scores: torch.Tensor) -> float:
     return float(metric.compute())
 
 
-def measure(num_images: int = 300, sizes: tuple[int, int] = (64, 224)) -> Figure:
+def measure(num_images: int = 300, sizes: tuple[int, int] = (160, 224)) -> Figure:
     """On so many ID and as many OOD pictures."""
     config = compose(["method=mcm"])
     backbone, prompts = instantiate(config.backbone), instantiate(config.prompt)

@@ -13,7 +13,7 @@ LEVELS = [
     {"types", "config_check", "typed_secrets"},
     {"files"},
     {"parts"},
-    {"fingerprint"},
+    {"fingerprint", "prototypes", "model_files"},
     {"store", "wordnet", "backbone", "inversion", "calibration"},
     {"context", "chat", "saved_detector", "saved_config"},
     {

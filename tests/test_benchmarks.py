@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 MINI = f"local-dir:{ROOT}/neglab/assets/mini"
 SMALL = {
     "adaneg_stream": {"num_images": 300, "num_classes": 10, "num_negatives": 50},
-    "decoding": {"num_images": 8, "sizes": (64, 96)},
+    "decoding": {"num_images": 8, "sizes": (160, 96)},
     "image_pass": {"num_images": 5, "model": MINI},
     "inversion": {"num_images": 6, "num_plain": 2, "backbone": ["backbone=mini"]},
     "lsn_epoch": {"num_classes": 3, "num_images": 16, "backbone": ["backbone=mini"]},

@@ -14,4 +14,5 @@ def test_first_steps(monkeypatch, tmp_path, capsys):
     assert "calibrated: it accepts 30 of 33 ID images" in printed
     assert printed.count("does not belong") == 2 and "ambulance_noto_1: belongs to ambulance" in printed
     assert float(re.search(r"auroc: ([\d.]+)", printed)[1]) > 0.98
-    assert len(re.findall(r"^weight .* AUROC 0\.99", printed, flags=re.MULTILINE)) == 3
+    weights = [float(auroc) for auroc in re.findall(r"^weight .* AUROC ([\d.]+)", printed, flags=re.MULTILINE)]
+    assert len(weights) == 3 and min(weights) >= 0.99

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
-from neglab.backbone.weights import advice
+from neglab.model_files import advice
 from neglab.ranges import Positive
 from neglab.types import UserError
 

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.transforms import Compose
 
-import neglab.backbone.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
+import neglab.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
 from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
-from neglab.backbone.weights import advice, check_digests
+from neglab.model_files import advice, check_digests
 from neglab.types import UserError
 
 # CLIP's own pattern, for printable ASCII in lower case.

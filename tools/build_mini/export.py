@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 from views import FROZEN_BLOCKS, classifier
 
-from neglab.backbone import prototypes
+from neglab import prototypes
 from neglab.backbone.open_clip import WordIds
 
 IMAGE_SIZE = 160

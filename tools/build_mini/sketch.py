@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from views import placed
 
-from neglab.backbone.prototypes import DRAWING_SIZE, DRAWINGS, MEAN, STD
+from neglab.prototypes import DRAWING_SIZE, DRAWINGS, MEAN, STD
 
 RATE, WARM_UP, DECAY = 2e-3, 200, 0.05
 

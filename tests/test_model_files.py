@@ -5,7 +5,7 @@ import hashlib
 import httpx
 import pytest
 
-from neglab.backbone.weights import DIGESTS, advice, check_digests
+from neglab.model_files import DIGESTS, advice, check_digests
 from neglab.types import UserError
 
 

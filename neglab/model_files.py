@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from urllib.error import URLError
 
+from neglab.files import open_regular
 from neglab.types import UserError
 
 DIGESTS = "SHA256SUMS"  # as `sha256sum` writes it, beside the files of a model's folder
@@ -19,11 +20,11 @@ def check_digests(folder: Path) -> None:
     if not table.is_file():
         return
     for line in table.read_text().splitlines():
-        expected, name = line.split(maxsplit=1)
-        path = folder / name.removeprefix("*")
+        expected, _, name = line.partition("  ")
+        path = folder / name
         found = "no file"
         if path.is_file():
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
             raise UserError(

@@ -4,8 +4,8 @@ import open_clip
 import torch
 from torch.nn.functional import normalize
 
-from neglab.backbone import prototypes
-from neglab.backbone.prototypes import PrototypeTower
+from neglab import prototypes
+from neglab.prototypes import PrototypeTower
 
 
 @torch.no_grad()
