@@ -35,6 +35,8 @@ class PrototypeTower(nn.Module):
         lie apart from texts, as CLIP's do (Liang et al., "Mind the Gap", 2022).
     """
 
+    photographs: Any
+    drawings: Any
     mean: Tensor
     std: Tensor
 
