@@ -433,6 +433,7 @@ limits = dict(concurrency=2, retries=0, timeout=60, temperature=0, max_tokens=8)
 names = dict(limit_field="max_tokens", system_role="system", api_key_variable="MY_KEY", system_prompt="")
 chat = OpenAIChat(sys.argv[1], "tiny", **limits, **names, extra_fields={})
 answers = chat.ask(["a", "b", "c"])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started to ignore it
 try:
     next(answers)
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
