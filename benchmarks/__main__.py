@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.figure import FOLDER, Ratio
-from neglab.tasks.results import pipe_table
+from neglab.results.results import pipe_table
 
 HERE = Path(__file__).parent
 HEADINGS = ("what", "ratio", "measured", "target", "met")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neglab.tasks.environment import environment
+from neglab.results.environment import environment
 
 FOLDER = Path(__file__).parents[1] / "outputs" / "benchmarks"
 

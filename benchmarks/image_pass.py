@@ -20,10 +20,10 @@ from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.base import Backbone
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.data.image_folder import ImageFolder
-from neglab.embedder import Embedder, Loading
-from neglab.modules.prediction import Devices
+from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.store import Store
+from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
-from neglab.store import Store
 
 WIDTH, HEIGHT = 500, 375  # of ImageNet's median image
 BATCH = 256

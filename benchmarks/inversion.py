@@ -12,8 +12,8 @@ from torch.nn.functional import normalize
 from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.inversion import Descent, invert, placeholder_prompts
-from neglab.text_encoder import DirectTextEncoder
 
 BACKBONE = ("backbone=open_clip", "backbone.model=ViT-B-16-quickgelu", "backbone.pretrained=null")  # random weights
 STEPS, LEARNING_RATE, WEIGHT_DECAY = 10, 0.02, 0.01

@@ -13,8 +13,8 @@ from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
 from neglab.context.prompts import TokenTower
-from neglab.modules.prediction import Devices
 from neglab.modules.prompt_learning import EpochBatches, Training
+from neglab.passes.prediction import Devices
 from neglab.prompt_learner.base import PromptLearner
 from neglab.prompt_learner.lsn import LSNLearner
 from neglab.types import LabelledEmbeddings

@@ -13,11 +13,11 @@ import torch
 from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
-from neglab.embedder import Embedder
+from neglab.embedding.embedder import Embedder
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import Parts
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.negrefine import NegRefineScore
-from neglab.text_encoder import DirectTextEncoder
 from neglab.types import TextBank, Words
 
 BATCH, NUM_GROUPS, TEMPERATURE, PAIR_WEIGHT, NEAREST = 256, 100, 0.01, 2.0, 5

@@ -19,11 +19,11 @@ from benchmarks.image_pass import PROMPTS, write_jpegs
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import PACKAGE
 from neglab.data.image_folder import ImageFolder
-from neglab.embedder import Embedder, Loading
-from neglab.modules.prediction import Devices
+from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.store import Store
+from neglab.passes.prediction import Devices
 from neglab.plots.detection import save_figure
 from neglab.score.neglabel import NegLabelScore
-from neglab.store import Store
 from neglab.types import LabelSet, TextBank
 
 DIM = 512

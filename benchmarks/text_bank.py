@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
-from neglab.modules.embedding import EmbeddingModule, TextJob
+from neglab.embedding.module import EmbeddingModule, TextJob
 
 BATCH_SIZE = 1024
 VIT_B16 = ("backbone=open_clip", "backbone.model=ViT-B-16", "backbone.pretrained=null")

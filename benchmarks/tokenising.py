@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
 from neglab.compose import compose
-from neglab.modules.embedding import TextJob
+from neglab.embedding.module import TextJob
 
 BATCH_SIZE = 1024
 

@@ -2,10 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from neglab.moved import install
+
 if TYPE_CHECKING:
     from neglab.detector import Detector as Detector
 
 __version__ = "0.1.0"
+
+install()
 
 
 def __getattr__(name: str) -> Any:

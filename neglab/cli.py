@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from neglab.config_files import commands, configs_folder, long_form
 from neglab.errors import UserError
 from neglab.help import page, version
-from neglab.modules.cluster import together
-from neglab.modules.processes import several_processes
+from neglab.passes.cluster import together
+from neglab.passes.processes import several_processes
 
 DEFAULT_COMMAND = "evaluate"
 MULTIRUN_FLAGS = ("-m", "--multirun")
@@ -185,7 +185,7 @@ class Task:
         if hydra.mode == RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] == "joblib":
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of_job(hydra.job.num)
             multiprocessing.set_start_method(None, force=True)  # joblib's own cannot start a loader's workers
-        from neglab.tasks.failures import forget_failure, record_failure
+        from neglab.results.failures import forget_failure, record_failure
 
         folder, in_sweep = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
         try:

@@ -118,8 +118,8 @@ def build(config: DictConfig, kept: Kept | None = None) -> "Parts":
         UserError: a value is not what its key takes, a benchmark has no OOD set, or the ID images that the method needs
             are not named.
     """
+    from neglab.embedding.store import Store
     from neglab.pipeline import Parts
-    from neglab.store import Store
 
     check_config(config)
     if "ood_datasets" in config and not config.ood_datasets:

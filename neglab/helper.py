@@ -8,12 +8,12 @@ import torch
 from hydra.utils import instantiate
 
 from neglab.backbone.base import Backbone
-from neglab.modules.embedding import EmbeddingModule
-from neglab.modules.encoding_task import read_task
-from neglab.modules.prediction import Devices
+from neglab.detector.saved import read_detector
+from neglab.embedding.module import EmbeddingModule
+from neglab.embedding.store import Store
+from neglab.embedding.task import read_task
+from neglab.passes.prediction import Devices
 from neglab.saved_config import construct
-from neglab.saved_detector import read_detector
-from neglab.store import Store
 
 
 class Helper:

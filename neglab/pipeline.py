@@ -14,14 +14,14 @@ from neglab.corpus.base import Corpus
 from neglab.data.base import ImageDataset, ImageList, check_apart
 from neglab.data.few_shot import FewShot, check_classes, for_classes
 from neglab.data.names import Names, given_names
-from neglab.embedder import Embedder, Loading
+from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.store import Store
 from neglab.llm_filter.base import LabelFilter
-from neglab.modules.prediction import Devices
 from neglab.modules.scoring import score_images, score_streams
 from neglab.negative_selector.base import NegativeSelector
+from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.base import Score
-from neglab.store import Store
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, LabelSet, Outline, ScoredPair, TextBank, UserError, Words
 

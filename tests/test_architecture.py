@@ -9,13 +9,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"errors", "config_files", "ranges", "csv_cells"},
+    {"moved", "errors", "config_files", "ranges", "csv_cells"},
     {"types", "config_check", "typed_secrets"},
     {"files"},
     {"parts"},
-    {"fingerprint", "prototypes", "model_files"},
-    {"store", "wordnet", "backbone", "inversion", "calibration"},
-    {"context", "chat", "saved_detector", "saved_config"},
+    {"weights"},
+    {"wordnet", "backbone", "inversion"},
+    {"context", "chat", "saved_config"},
     {
         "corpus",
         "prompt_learner",
@@ -29,21 +29,23 @@ LEVELS = [
         "plots",
         "logger",
     },
-    {"modules", "text_encoder", "image_inputs", "predictions"},
-    {"embedder"},
+    {"passes"},
+    {"embedding"},
+    {"modules"},
     {"pipeline"},
     {"compose"},
-    {"detector", "helper"},
-    {"pytorch_ood"},
+    {"detector"},
+    {"helper", "results"},
+    {"report"},
     {"tasks", "help", "__init__"},
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 ALLOWED_IMPORTS = {
     "wandb": {"logger"},
-    "lightning": {"modules", "prompt_learner", "logger", "embedder", "tasks"},
-    "hydra": {"cli", "compose", "helper", "tasks"},
-    "omegaconf": {"cli", "compose", "tasks"},
+    "lightning": {"passes", "embedding", "modules", "prompt_learner", "logger", "tasks"},
+    "hydra": {"cli", "compose", "helper", "results", "tasks"},
+    "omegaconf": {"cli", "compose", "results", "report", "tasks"},
 }
 METHOD_GROUPS = ("backbone", "corpus", "prompt", "negative_selector", "llm_filter", "score")
 

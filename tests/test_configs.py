@@ -11,7 +11,7 @@ from neglab.config_files import configs_folder
 
 CONFIGS = configs_folder()
 YAMLS = sorted(CONFIGS.rglob("*.yaml"))
-ROOMS = {"data": "embedder", "trainer": "modules", "hydra": "tasks"}
+ROOMS = {"data": "embedding", "trainer": "passes", "hydra": "tasks"}
 ROOMS |= dict.fromkeys(("id_dataset", "ood_datasets", "id_images"), "data")
 COMMANDS = {"prompt_learner": "learn"}  # groups that `evaluate` lacks
 OPTIONS = [path.relative_to(CONFIGS).with_suffix("") for path in YAMLS if path.parent != CONFIGS]

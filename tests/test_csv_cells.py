@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neglab.csv_cells import TableReader, guarded, unguarded
-from neglab.tasks.results import write_csv, write_rows
+from neglab.results.results import write_csv, write_rows
 
 CELLS = st.text(st.sampled_from("=+-@'\t\r\n,;\"1.e cmd|"), max_size=6)
 

@@ -31,15 +31,15 @@ from neglab.data.image_list import ImageListFile
 from neglab.data.names import given_names, read_lines
 from neglab.data.tar import members
 from neglab.data.webdataset import WebDataset
+from neglab.detector.saved import Recipe, Settings, read_detector, write_detector
+from neglab.embedding.store import Store
 from neglab.modules.training_state import TrainingState
 from neglab.parts import RowsOf, StoredRows, read_parts, write_part
-from neglab.saved_detector import Recipe, Settings, read_detector, write_detector
-from neglab.store import Store
+from neglab.report.runs import _read_environment, _read_scores
+from neglab.results.aggregate import AVERAGED, read_results
+from neglab.results.examples import COLUMNS, read_examples
 from neglab.stream.file import FileStream
-from neglab.tasks.aggregate import AVERAGED, read_results
 from neglab.tasks.compare_filters import read_verdicts
-from neglab.tasks.examples import COLUMNS, read_examples
-from neglab.tasks.report_runs import _read_environment, _read_scores
 from neglab.types import UserError
 
 GROUPS = {"backbone": {"_target_": "a"}, "prompt": {}, "score": {"x": [1, 2.5, None]}}

@@ -3,7 +3,7 @@
 import pytest
 
 from neglab.compose import build, compose
-from neglab.embedder import Embedder
+from neglab.embedding.embedder import Embedder
 from neglab.pipeline import gather
 from neglab.tasks import explain
 from neglab.types import UserError

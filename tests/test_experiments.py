@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from neglab.compose import compose
 from neglab.config_files import configs_folder
+from neglab.results.published import IDENTITY, NONE, compare, read
+from neglab.results.results import METRICS
 from neglab.tasks.evaluate import describe
-from neglab.tasks.published import IDENTITY, NONE, compare, read
-from neglab.tasks.results import METRICS
 
 COLUMNS = (*IDENTITY, "backbone", "ood_dataset")
 MEANS = {row["ood_dataset"] for row in read("aggregates")}

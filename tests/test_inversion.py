@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from neglab import inversion
 from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.inversion import Descent, deviation, image_anchors, invert, placeholder_prompts, text_anchors, word_prompts
 from neglab.prompt.templates import PromptTemplates
-from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, UserError
 
 TEMPLATES = ("a bad photo of a {}.", "{}", "a photo of the hard to see {}.")

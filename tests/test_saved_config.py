@@ -32,8 +32,9 @@ def test_what_is_saved_is_built_again():
 @pytest.mark.parametrize(
     "target",
     [
-        "os.system", "subprocess.Popen", "pathlib.Path.write_text", "neglab.cli.main", "neglab.store.Path",
-        "neglab.store.Store", "neglab.prompt.templates.PromptTemplates", "builtins.eval", "", None, 3, ["os.system"],
+        "os.system", "subprocess.Popen", "pathlib.Path.write_text", "neglab.cli.main", "neglab.embedding.store.Path",
+        "neglab.embedding.store.Store", "neglab.prompt.templates.PromptTemplates", "builtins.eval", "", None, 3,
+        ["os.system"],
     ],
 )  # fmt: skip
 def test_no_other_class_is_built(target):

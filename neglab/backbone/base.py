@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-from neglab.fingerprint import fingerprint
 from neglab.types import UserError
+from neglab.weights.fingerprint import fingerprint
 
 ImageTransform = Callable[[Image.Image], Tensor]
 
@@ -61,7 +61,7 @@ class Backbone(nn.Module, ABC):
         embedding_dim: D.
         logit_scale: 1 / temperature, 100 for CLIP.
         context_length: most tokens of a text, its begin and end tokens included.
-        fingerprint: see `neglab.fingerprint`; part of every key in the store.
+        fingerprint: see `neglab.weights.fingerprint`; part of every key in the store.
         network: the library's model.
         tokenizer: the library's.
         padding_id: the token that fills a text up to the context length.

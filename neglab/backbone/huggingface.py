@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
-from neglab.model_files import advice
 from neglab.ranges import Positive
 from neglab.types import UserError
+from neglab.weights.files import advice
 
 NO_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 RETRIEVAL_HEAD = ("vision_model", "vision_proj", "text_encoder", "text_proj")  # the parts of BLIP's

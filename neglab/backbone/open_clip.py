@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.transforms import Compose
 
-import neglab.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
+import neglab.weights.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
 from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
-from neglab.model_files import advice, check_digests
 from neglab.types import UserError
+from neglab.weights.files import advice, check_digests
 
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"

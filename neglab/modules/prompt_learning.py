@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neglab.context.prompts import TokenTower
-from neglab.modules.prediction import Devices, users_mistakes
+from neglab.embedding.store import digest
 from neglab.modules.training_state import Curve, TrainingState, write_curves
+from neglab.passes.prediction import Devices, users_mistakes
 from neglab.prompt_learner.base import PromptLearner
-from neglab.store import digest
 from neglab.types import LabelledEmbeddings, UserError, generator
 
 # The towers stay in evaluation mode on purpose.

@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from neglab.modules.embedding import PartFolders
-from neglab.modules.prediction import Devices, Rows
+from neglab.embedding.module import PartFolders
 from neglab.parts import merge_parts, read_parts
+from neglab.passes.prediction import Devices, Rows
 from neglab.score.base import Score
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, ScoredPair, ScoreTable, TextBank, TextEncoder

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from neglab.csv_cells import TableReader
+from neglab.embedding.store import write_atomically
 from neglab.files import open_table
-from neglab.store import write_atomically
-from neglab.tasks.results import write_csv
+from neglab.results.results import write_csv
 from neglab.types import UserError
 
 FILE = "filter_verdicts.csv"

@@ -17,21 +17,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.calibration import check_count
 from neglab.data.base import ImageDataset, ImageFile, ImageList, UnreadableImageError, read_image
 from neglab.data.image_folder import images_below
 from neglab.data.pictures import as_rgb
 from neglab.detector import Detector
-from neglab.embedder import Embedder
+from neglab.detector.calibration import check_count
+from neglab.detector.predictions import Prediction
+from neglab.embedding.embedder import Embedder
+from neglab.embedding.store import Store, write_atomically
 from neglab.logger.base import RunLogger
 from neglab.plots.contact_sheet import SIZE, Card, contact_sheet, thumbnail
-from neglab.predictions import Prediction
 from neglab.prompt.templates import PromptTemplates
-from neglab.store import Store, write_atomically
+from neglab.results.environment import write_environment
+from neglab.results.results import write_csv
 from neglab.stream.base import StreamPlan
-from neglab.tasks.environment import write_environment
 from neglab.tasks.evaluate import job
-from neglab.tasks.results import write_csv
 from neglab.types import LabelledEmbeddings, UserError, Words
 
 COLUMNS = ("path", "id_score", *Prediction._fields[1:], "error")

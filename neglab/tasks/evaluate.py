@@ -17,12 +17,12 @@ from neglab.logger.base import Job, RunLogger
 from neglab.pipeline import Evaluation, evaluate
 from neglab.plots.detection import roc_curves, score_histograms
 from neglab.prompt.learned import LearnedPrompts
-from neglab.tasks.aggregate import aggregate, sweep_name
-from neglab.tasks.classes import write_class_table
-from neglab.tasks.environment import write_environment
-from neglab.tasks.examples import SAMPLE_COLUMNS, most_wrong, sample_rows, write_examples
-from neglab.tasks.published import compare, comparison_tables, identify
-from neglab.tasks.results import (
+from neglab.results.aggregate import aggregate, sweep_name
+from neglab.results.classes import write_class_table
+from neglab.results.environment import write_environment
+from neglab.results.examples import SAMPLE_COLUMNS, most_wrong, sample_rows, write_examples
+from neglab.results.published import compare, comparison_tables, identify
+from neglab.results.results import (
     NEGATIVE_LABEL_COLUMNS,
     measure,
     method_label,

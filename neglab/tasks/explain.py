@@ -14,10 +14,10 @@ from neglab.data.base import ImageDataset, ImageSource
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
-from neglab.tasks.classes import write_class_table
-from neglab.tasks.environment import write_environment
+from neglab.results.classes import write_class_table
+from neglab.results.environment import write_environment
+from neglab.results.results import method_label, write_csv
 from neglab.tasks.evaluate import describe
-from neglab.tasks.results import method_label, write_csv
 from neglab.types import TextBank, UserError
 
 THRESHOLDS = torch.linspace(0, 1, 101)

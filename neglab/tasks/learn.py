@@ -19,16 +19,16 @@ from neglab.context.checkpoint import PromptDescription, write_checkpoint
 from neglab.context.prompts import TokenTower
 from neglab.data.base import ImageDataset
 from neglab.data.few_shot import FewShot, for_classes
-from neglab.embedder import Embedder, Loading
+from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.store import Store, digest, write_atomically
 from neglab.logger.base import RunLogger
-from neglab.modules.prediction import Devices
 from neglab.modules.prompt_learning import Training
 from neglab.modules.training_state import Curve
+from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
 from neglab.prompt_learner.base import PromptLearner
-from neglab.store import Store, digest, write_atomically
-from neglab.tasks.classes import write_class_table
-from neglab.tasks.environment import write_environment
+from neglab.results.classes import write_class_table
+from neglab.results.environment import write_environment
 from neglab.tasks.evaluate import job
 from neglab.types import LabelledEmbeddings, UserError, generator
 

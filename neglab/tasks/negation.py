@@ -9,14 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from neglab.embedder import Embedder
+from neglab.embedding.embedder import Embedder
+from neglab.embedding.store import Store
 from neglab.metrics.negation import Negation, negation
 from neglab.plots.negation import class_counts, preference_bars
 from neglab.prompt.templates import SLOT, PromptTemplates
-from neglab.store import Store
-from neglab.tasks.classes import write_class_table
-from neglab.tasks.environment import write_environment
-from neglab.tasks.results import write_csv
+from neglab.results.classes import write_class_table
+from neglab.results.environment import write_environment
+from neglab.results.results import write_csv
 from neglab.types import LabelledEmbeddings, UserError, Words
 
 ID = "id"

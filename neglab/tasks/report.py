@@ -9,23 +9,23 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from neglab.store import write_atomically
-from neglab.tasks.aggregate import aggregate, summary_tables
-from neglab.tasks.environment import environment
-from neglab.tasks.published import compare, comparison_tables
-from neglab.tasks.report_curves import curves
-from neglab.tasks.report_examples import cards, small_picture
-from neglab.tasks.report_intervals import (
+from neglab.embedding.store import write_atomically
+from neglab.report.cards import cards, small_picture
+from neglab.report.curves import curves
+from neglab.report.intervals import (
     Resampled,
     interval_columns,
     interval_table,
     resample,
     significance_table,
 )
-from neglab.tasks.report_page import Report, RunSection, report_page
-from neglab.tasks.report_runs import Run, by_setting, command, find_runs, setting, unfinished_runs, whole
-from neglab.tasks.report_tables import ReportTable, for_console, latex, markdown, read
-from neglab.tasks.results import write_rows
+from neglab.report.page import Report, RunSection, report_page
+from neglab.report.runs import Run, by_setting, command, find_runs, setting, unfinished_runs, whole
+from neglab.results.aggregate import aggregate, summary_tables
+from neglab.results.environment import environment
+from neglab.results.published import compare, comparison_tables
+from neglab.results.results import write_rows
+from neglab.results.tables import ReportTable, for_console, latex, markdown, read
 from neglab.types import UserError
 
 FOLDERS = ("multirun", "outputs")  # where runs leave their results

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import to_tensor
 
 from neglab.data.base import About, ImageFile, UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder, images_below
-from neglab.store import Store
+from neglab.embedding.store import Store
 from neglab.types import UserError
 
 

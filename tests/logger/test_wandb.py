@@ -13,9 +13,9 @@ from neglab.compose import build, compose
 from neglab.logger.base import Job
 from neglab.logger.wandb import WandbRunLogger, mode_of_this_user
 from neglab.pipeline import evaluate, gather
+from neglab.results.examples import most_wrong, sample_rows
 from neglab.tasks import detect
 from neglab.tasks.evaluate import job
-from neglab.tasks.examples import most_wrong, sample_rows
 from neglab.types import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ import torch
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.context.prompts import TokenTower
-from neglab.modules.prediction import Devices
 from neglab.modules.prompt_learning import EpochBatches, EpochKeeper, PromptLearningModule, Training
 from neglab.modules.training_state import TrainingState
+from neglab.passes.prediction import Devices
 from neglab.types import LabelledEmbeddings, UserError
 
 ONE = Devices("cpu", 1, "auto", progress_bar=False)

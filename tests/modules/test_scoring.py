@@ -6,8 +6,8 @@ import fakes
 import pytest
 import torch
 
-from neglab.modules.prediction import Devices
 from neglab.modules.scoring import StreamBatches, score_streams
+from neglab.passes.prediction import Devices
 from neglab.score.base import Score
 from neglab.stream.arranged import ArrangedStream
 from neglab.types import LabelledEmbeddings

@@ -7,11 +7,11 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.context.prompts import TokenTower
-from neglab.embedder import Embedder, Loading
-from neglab.modules.prediction import Devices
+from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.store import Store
+from neglab.passes.prediction import Devices
 from neglab.prompt.learned import LearnedPrompts
 from neglab.prompt.templates import PromptTemplates
-from neglab.store import Store
 from neglab.types import UserError, Words
 
 TEMPLATES = PromptTemplates(["the nice {}"], ["This is a {} photo"], True)

@@ -7,10 +7,10 @@ from reference import coop, lsn
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.context.prompts import TokenTower
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.cocoop import CoCoOpScore
 from neglab.score.lsn import LSNScore
-from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelSet, TextBank, UserError
 
 IMAGES = fakes.unit(12, seed=3)

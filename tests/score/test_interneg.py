@@ -11,11 +11,11 @@ from torch.nn.functional import normalize
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
 from neglab.config_files import configs_folder
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import evaluate
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.interneg import InterNegScore
 from neglab.score.neglabel import NegLabelScore
-from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, TextBank, UserError
 
 TEMPLATES = ("a bad photo of a {}.", "itap of my {}.", "{}", "a photo of the hard to see {}.")

@@ -7,11 +7,11 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
+from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import evaluate
 from neglab.prompt.templates import PromptTemplates
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.score.tins import RankedTexts, TINSScore, balanced_share
-from neglab.text_encoder import DirectTextEncoder
 from neglab.types import LabelledEmbeddings, TextBank, UserError
 
 KNOBS = {

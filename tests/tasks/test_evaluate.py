@@ -9,8 +9,8 @@ import torch
 from neglab.compose import Kept, build, compose
 from neglab.llm_filter.base import LabelFilter
 from neglab.pipeline import evaluate
+from neglab.results.examples import read_examples
 from neglab.tasks.evaluate import run
-from neglab.tasks.examples import read_examples
 from neglab.types import FilterResult, UserError
 
 

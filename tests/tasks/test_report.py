@@ -6,8 +6,8 @@ import pytest
 from hydra.errors import ConfigCompositionException
 
 from neglab.compose import compose
+from neglab.results.results import METRICS, write_rows
 from neglab.tasks.report import run
-from neglab.tasks.results import METRICS, write_rows
 from neglab.types import UserError
 
 NEGLABEL = {

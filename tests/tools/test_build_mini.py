@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 
 TOOL = Path(__file__).parents[2] / "tools/build_mini"
 MODULES = (
-    "checkpoint", "clipart", "drawings", "export", "families", "image", "photographs", "sketch", "sources", "space",
-    "tail", "text", "views", "wordnet_dict",
+    "clipart", "drawings", "export", "families", "image", "photographs", "sketch", "sources", "space",
+    "tail", "text", "training", "unpack", "views", "wordnet_dict",
 )  # fmt: skip
 
 
@@ -171,24 +171,64 @@ def small(tool, monkeypatch, tmp_path, network):
 
 
 def test_a_stopped_run_goes_on(tool, small, monkeypatch):
-    monkeypatch.setattr(tool["image"], "save_latest", lambda *arguments: None)
-    tool["image"].build(small, small, 2, 2, 4, 0)
+    training, image = tool["training"], tool["image"]
+    schedule = training.Schedule
+    monkeypatch.setattr(image, "Schedule", lambda *args, **options: schedule(*args, every=1, **options))
+    image.build(small, small, 2, 2, 4, 0)
     whole = torch.load(small / "image.pt")
     assert all(t.isfinite().all() for t in whole.values())
-    start, _ = tool["image"].new_tower(small, small, tool["image"].Drawings(small))
+    start, _ = image.new_tower(small, small, tool["drawings"].Drawings(small))
     assert torch.equal(whole["key.weight"][:1000], start.key.weight[:1000]), "ImageNet's rows stay"
     assert not torch.equal(whole["tail.weight"], start.tail.weight)
-    model = torch.nn.Linear(2, 1)
-    optimiser = torch.optim.AdamW(model.parameters())
-    model(torch.ones(1, 2)).sum().backward()
-    optimiser.step()
-    tool["checkpoint"].save_latest(small / "latest.pt", model, optimiser, 7)
-    other = torch.nn.Linear(2, 1)
-    again = torch.optim.AdamW(other.parameters())
-    assert tool["checkpoint"].load_latest(small / "latest.pt", other, again) == 7
-    assert torch.equal(other.weight, model.weight)
-    assert again.state_dict()["state"][0]["step"] == 1
-    assert tool["checkpoint"].load_latest(small / "none.pt", other, again) == 0
+    (small / "image_latest.pt").unlink()
+    save = training.save_latest
+
+    def stop_after_saving(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_latest", stop_after_saving)
+    with pytest.raises(KeyboardInterrupt):
+        image.build(small, small, 2, 2, 4, 0)
+    monkeypatch.setattr(training, "save_latest", save)
+    image.build(small, small, 2, 2, 4, 0)
+    again = torch.load(small / "image.pt")
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
+def test_rates_rise_and_fall(tool):
+    schedule = tool["training"].Schedule(steps=100, warm_up=10, last=0.1)
+    assert schedule.share(0) == pytest.approx(0.1, abs=1e-3)
+    assert schedule.share(50) == pytest.approx(0.55)
+    assert schedule.share(9) > schedule.share(50) > schedule.share(99)
+    assert schedule.share(99) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_photographs_come_out_of_qt_s_resources(tool):
+    import struct
+    import zlib
+
+    names = ["gcompris", "a.webp", "b.txt"]
+    table, places = b"", []
+    for name in names:
+        places.append(len(table))
+        table += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+    contents = [struct.pack(">I", 4) + b"webp", b""]
+    packed = zlib.compress(b"text" * 9)
+    contents[1] = struct.pack(">I", len(packed) + 4) + struct.pack(">I", 36) + packed
+    tree = struct.pack(">IHII8x", 0, 2, 1, 1) + struct.pack(">IHII8x", places[0], 2, 2, 2)
+    tree += struct.pack(">IHHHI8x", places[1], 0, 0, 0, 0) + struct.pack(
+        ">IHHHI8x", places[2], 1, 0, 0, len(contents[0])
+    )
+    data = b"".join(contents)
+    head = struct.pack(">4s4II", b"qres", 3, 24, 24 + len(tree), 24 + len(tree) + len(data), 0)
+    found = dict(tool["unpack"].resources(head + tree + data + table))
+    assert found == {"gcompris/a.webp": b"webp", "gcompris/b.txt": b"text" * 9}
+    with pytest.raises(SystemExit, match="no Qt resource file"):
+        tool["unpack"].resources(b"PK" + bytes(40))
+    wanted = "gcompris/src/activities/details/resource/image/{}_background.webp"
+    assert tool["unpack"].is_photograph(wanted.format("TajMahal"))
+    assert not tool["unpack"].is_photograph(wanted.format("VincentVanGogh0012"))
 
 
 @torch.no_grad()

@@ -1,20 +1,19 @@
 """Build the shipped mini backbone from public weights: a small dual encoder in open_clip's own format.
 
-    for stage in clipart words text views photographs image sketch; do
+    for stage in clipart words text views unpack photographs image sketch; do
         python tools/build_mini $stage PACKAGES WORK
     done
     python tools/build_mini export PACKAGES WORK neglab/assets/mini
 
 PACKAGES holds what tools/build_emoji/drawings.py names, and the downloads of sources.py; WORK is what drawings.py
-wrote. WORK/photographs holds the photographs of Debian's gcompris-qt-data (activities `details` without paintings,
-`erase`, `explore_monuments`, `categorization`: renewable, monuments), ukui-wallpapers, lomiri-wallpapers-16.04 and
--20.04, and mate-backgrounds. Python: neglab's own environment and resvg-py. Every stage is seeded (--seed) and leaves a
-file; text, image and sketch go on from their last checkpoint when they are started again.
+wrote. Python: neglab's own environment and resvg-py. Every stage is seeded (--seed) and leaves a file; text, image and
+sketch go on from their last checkpoint when they are started again.
 
 clipart      renders Openclipart
 words        gives every name and word its place: the sentence encoder's, turned to 256 directions
 text         distils the sentence encoder into a causal text tower with CLIP's tokenizer
 views        runs the classifier's frozen first blocks over all drawings, once per view
+unpack       takes the photographs out of Debian's packages
 photographs  the same for unnamed photographs, with what the classifier says of them
 image        trains its last blocks, and a prototype for each drawn thing beside ImageNet's 1,000 classes
 sketch       trains a small second trunk on drawings alone
@@ -32,7 +31,7 @@ BATCH = {"text": 768, "image": 128, "sketch": 288}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    stages = ("clipart", "words", "text", "views", "photographs", "image", "sketch", "export")
+    stages = ("clipart", "words", "text", "views", "unpack", "photographs", "image", "sketch", "export")
     parser.add_argument("stage", choices=stages)
     parser.add_argument("packages", type=Path)
     parser.add_argument("work", type=Path)

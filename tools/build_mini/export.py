@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 from views import FROZEN_BLOCKS, classifier
 
-from neglab import prototypes
 from neglab.backbone.open_clip import WordIds
+from neglab.weights import prototypes
 
 IMAGE_SIZE = 160
 VISION = {

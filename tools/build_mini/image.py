@@ -8,18 +8,16 @@ so that like things learn together. What is kept is a running mean of the weight
 kept back is what decisions are taken by.
 """
 
-import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoint import load_latest, save_latest
 from drawings import Drawings
 from tail import Tail
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, linear, normalize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from training import Schedule, train
 from views import FROZEN_BLOCKS, classifier
 
 SIDE = 8  # of the maps before the first block that trains
@@ -183,10 +181,9 @@ def build(packages: Path, work: Path, num_views: int, steps: int, batch: int, se
     ]
     optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     mean = AveragedModel(tower, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
-    rates, weights = [group["lr"] for group in groups], drawings.weights()
-    both = nn.ModuleList([tower, mean])
-    first, began = load_latest(work / "image_latest.pt", both, optimiser), time.monotonic()
-    for step in range(first, steps):
+    weights = drawings.weights()
+
+    def loss_of(step: int) -> Tensor:
         torch.manual_seed(1_000_003 * seed + step)  # of the dropout, too, when the run goes on
         generator = torch.Generator().manual_seed(1_000_003 * seed + step)
         numbers = torch.multinomial(weights, batch, replacement=True, generator=generator)
@@ -195,22 +192,22 @@ def build(packages: Path, work: Path, num_views: int, steps: int, batch: int, se
         maps = augmented(torch.from_numpy(maps).float(), generator)
         others = words[torch.randint(len(words), (WORDS,), generator=generator)]
         shown = torch.randint(len(teacher), (PHOTOGRAPHS,), generator=generator)
-        for group, rate in zip(optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         loss = drawings_loss(tower, maps, drawings.labels[numbers], others, generator)
         loss = loss + PHOTOGRAPHS_WEIGHT * photographs_loss(tower, photographs["maps"][shown].float(), teacher[shown])
-        loss = loss + PULL * distance(tower, start)
-        optimiser.zero_grad()
-        loss.backward()
-        # ImageNet's own rows stay what they are.
+        return loss + PULL * distance(tower, start)
+
+    def keep_imagenet() -> None:
         for parameter in (tower.key.weight, tower.key.bias, tower.value):
             parameter.grad[: tower.own] = 0
-        nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
-        optimiser.step()
-        mean.update_parameters(tower)
-        if (step + 1) % 100 == 0:
-            accuracy = kept_back_accuracy(mean.module, drawings, views[0])
-            seconds = time.monotonic() - began
-            print(f"{step + 1} loss {loss.item():.3f} kept back {accuracy:.3f} {seconds:.0f}s", flush=True)
-            save_latest(work / "image_latest.pt", both, optimiser, step + 1)
+
+    train(
+        nn.ModuleList([tower, mean]),
+        optimiser,
+        Schedule(steps, WARM_UP, clip=5.0),
+        work / "image_latest.pt",
+        loss_of,
+        before_step=keep_imagenet,
+        after_step=lambda: mean.update_parameters(tower),
+        report=lambda: f"kept back {kept_back_accuracy(mean.module, drawings, views[0]):.3f}",
+    )
     torch.save(mean.module.state_dict(), work / "image.pt")

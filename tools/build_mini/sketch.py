@@ -3,20 +3,18 @@
 Classes and names are the same as in image.py; every step renders its drawings anew.
 """
 
-import math
-import time
 from pathlib import Path
 
 import timm
 import torch
-from checkpoint import load_latest, save_latest
 from drawings import Drawings, is_black
 from image import SCALE, TWINS, targets_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+from training import Schedule, train
 from views import placed
 
-from neglab.prototypes import DRAWING_SIZE, DRAWINGS, MEAN, STD
+from neglab.weights.prototypes import DRAWING_SIZE, DRAWINGS, MEAN, STD
 
 RATE, WARM_UP, DECAY = 2e-3, 200, 0.05
 
@@ -45,21 +43,14 @@ def build(packages: Path, work: Path, steps: int, batch: int, seed: int) -> None
     model = Sketcher(names).to(memory_format=torch.channels_last)
     twins = (names @ names.T > TWINS).fill_diagonal_(False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=DECAY)
-    first, began = load_latest(work / "sketch_latest.pt", model, optimiser), time.monotonic()
     weights = drawings.weights()
-    for step in range(first, steps):
+
+    def loss_of(step: int) -> Tensor:
         generator = torch.Generator().manual_seed(1_000_003 * seed + step)
         numbers = torch.multinomial(weights, batch, replacement=True, generator=generator)
         pixels, labels = drawings.pixels(numbers, DRAWING_SIZE), drawings.labels[numbers]
         logits = SCALE / 4 * model(placed(pixels, is_black(pixels), generator, plain=False)) @ names.T
-        loss = cross_entropy(logits.masked_fill(twins[labels], -1e4), labels)
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        if (step + 1) % 100 == 0:
-            print(f"{step + 1} loss {loss.item():.3f} {time.monotonic() - began:.0f}s", flush=True)
-            save_latest(work / "sketch_latest.pt", model, optimiser, step + 1)
+        return cross_entropy(logits.masked_fill(twins[labels], -1e4), labels)
+
+    train(model, optimiser, Schedule(steps, WARM_UP), work / "sketch_latest.pt", loss_of)
     torch.save(model.state_dict(), work / "sketch.pt")

@@ -40,6 +40,33 @@ CLIP_ART = Source(
     "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
     "apt-get download openclipart-svg=1:0.18+dfsg-19",
 )
+GAME = Source(
+    "gcompris-qt-data_3.1-2_all.deb",
+    "e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
+    "apt-get download gcompris-qt-data=3.1-2",
+)
+WALLPAPERS = (
+    Source(
+        "ukui-wallpapers_20.04.3-1.1_all.deb",
+        "6d49be70152e6d603163458e177e501deb0be8f2916389ccbfcf59b0d7fc0262",
+        "apt-get download ukui-wallpapers=20.04.3-1.1",
+    ),
+    Source(
+        "lomiri-wallpapers-16.04_20.04.0-2_all.deb",
+        "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+        "apt-get download lomiri-wallpapers-16.04=20.04.0-2",
+    ),
+    Source(
+        "lomiri-wallpapers-20.04_20.04.0-2_all.deb",
+        "d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
+        "apt-get download lomiri-wallpapers-20.04=20.04.0-2",
+    ),
+    Source(
+        "mate-backgrounds_1.26.0-1_all.deb",
+        "7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
+        "apt-get download mate-backgrounds=1.26.0-1",
+    ),
+)
 
 
 def checked(packages: Path, source: Source) -> Path:

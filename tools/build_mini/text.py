@@ -7,16 +7,15 @@ lies near both its words.
 
 import math
 import random
-import time
 from pathlib import Path
 
 import torch
-from checkpoint import load_latest, save_latest
 from open_clip.model import CLIPTextCfg, _build_text_tower
 from open_clip.tokenizer import SimpleTokenizer
 from space import DIM, IMAGENET
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+from training import Schedule, train
 from wordnet_dict import first_senses
 
 from neglab.backbone.open_clip import WordIds
@@ -117,19 +116,11 @@ def build(packages: Path, work: Path, steps: int, batch: int, seed: int) -> None
     plain = [p for name, p in tower.named_parameters() if p.ndim <= 1 or "embedding" in name]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98))
-    first, start = load_latest(work / "text_latest.pt", tower, optimiser), time.monotonic()
-    for step in range(first, steps):
+
+    def loss_of(step: int) -> Tensor:
         rng = random.Random(f"{seed} {step}")
-        for group in optimiser.param_groups:
-            cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-            group["lr"] = RATE * min(1, (step + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
         drawn, wanted = zip(*(texts.draw(rng) for _ in range(batch)), strict=True)
-        current = loss(encode(tower, ids.padded(drawn)), torch.stack(wanted))
-        optimiser.zero_grad()
-        current.backward()
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimiser.step()
-        if (step + 1) % 50 == 0:
-            print(f"{step + 1} loss {current.item():.3f} {time.monotonic() - start:.0f}s", flush=True)
-            save_latest(work / "text_latest.pt", tower, optimiser, step + 1)
+        return loss(encode(tower, ids.padded(drawn)), torch.stack(wanted))
+
+    train(tower, optimiser, Schedule(steps, WARM_UP, LAST_RATE, every=50), work / "text_latest.pt", loss_of)
     torch.save(tower.state_dict(), work / "text.pt")

@@ -1,0 +1,211 @@
+"""The pass that costs time: images and texts through the towers, in one predict loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from jaxtyping import Bool, Float, Int
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from neglab.backbone.base import Backbone, ImageTransform
+from neglab.data.base import ImageList, UnreadableImageError, read_image
+from neglab.parts import write_part
+from neglab.passes.prediction import Rows
+from neglab.types import UserError
+
+Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+
+
+class EmbeddingBatch(NamedTuple):
+    """A batch of images or of texts; the other kind's fields are None.
+
+    Attributes:
+        job: whose batch it is.
+        positions: [B], of each item in its job.
+        readable: [B], False for an image file that is no picture.
+        images: [R, 3, H, W], the readable images.
+        ids: [B, L], token ids.
+        end: [B], position of each end token.
+    """
+
+    job: str
+    positions: Int[Tensor, " B"]
+    readable: Bool[Tensor, " B"]
+    images: Float[Tensor, "R 3 H W"] | None
+    ids: Int[Tensor, "B L"] | None
+    end: Int[Tensor, " B"] | None
+
+
+class EmbeddingJob(ABC):
+    """A list of items to embed. The whole list fixes its batches, so that a resumed pass repeats them exactly."""
+
+    name: str
+    batch_size: int
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        """The positions that form each batch."""
+
+    @abstractmethod
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        """Read, decode or tokenize one batch; runs in the loading workers."""
+
+
+@dataclass(frozen=True)
+class ImageJob(EmbeddingJob):
+    """The images of a set."""
+
+    name: str
+    images: ImageList
+    transform: ImageTransform
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        return list(torch.arange(len(self)).split(self.batch_size))
+
+    def read(self, position: int) -> Float[Tensor, "3 H W"]:
+        """One image as the tower takes it.
+
+        Raises:
+            UnreadableImageError: it is no whole picture.
+        """
+        source, view = self.images.sources[position], self.images.view
+        if view is None:
+            return read_image(source, self.transform)
+        return read_image(source, lambda image: self.transform(view(image, position, self._size)))
+
+    def unreadable(self, raw: Float[Tensor, "N D"]) -> dict[int, str]:
+        """Why each image could not be read whose row is not finite.
+
+        Raises:
+            UserError: one could be read.
+        """
+        reasons: dict[int, str] = {}
+        for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
+            try:
+                self.read(i)
+            except UnreadableImageError as error:
+                reasons[i] = str(error)
+            else:
+                raise _not_finite(1, str(self.images.sources[i]))
+        return reasons
+
+    @cached_property
+    def _size(self) -> int:
+        """Height and width of what the transform makes."""
+        return self.transform(Image.new("RGB", (8, 8))).shape[-1]
+
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        images, readable = [], []
+        for i in index.tolist():
+            try:
+                images.append(self.read(i))
+                readable.append(True)
+            except UnreadableImageError:
+                readable.append(False)
+        stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
+        return EmbeddingBatch(self.name, index, torch.tensor(readable), stacked, None, None)
+
+
+@dataclass(frozen=True)
+class TextJob(EmbeddingJob):
+    """Distinct texts. Texts of one length in tokens [N] share batches, since a batch costs its longest text."""
+
+    name: str
+    texts: Sequence[str]
+    num_tokens: Int[Tensor, " N"]
+    tokenize: Tokenizer
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batches(self) -> list[Int[Tensor, " _"]]:
+        return list(self.num_tokens.argsort(stable=True).split(self.batch_size))
+
+    def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
+        chosen: list[int] = index.tolist()
+        ids, end = self.tokenize([self.texts[i] for i in chosen])
+        return EmbeddingBatch(self.name, index, torch.ones(len(index), dtype=torch.bool), None, ids, end)
+
+
+class EmbeddingBatches(Dataset[EmbeddingBatch]):
+    """The batches of all jobs, one after the other, without those that are finished already.
+
+    Args:
+        jobs: what to embed.
+        finished: for each job, which of its items an earlier, interrupted pass has finished.
+    """
+
+    def __init__(self, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]) -> None:
+        self.batches = [
+            (job, index)
+            for job, done in zip(jobs, finished, strict=True)
+            for index in job.batches()
+            if not done[index].all()
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, position: int) -> EmbeddingBatch:
+        job, index = self.batches[position]
+        return job.load(index)
+
+
+@dataclass(frozen=True)
+class PartFolders:
+    """Writes each job's finished rows as parts in the job's folder."""
+
+    folders: dict[str, Path]
+
+    def __call__(self, job: str, rows: Rows) -> None:
+        write_part(self.folders[job], rows)
+
+
+class EmbeddingModule(L.LightningModule):
+    """Encodes a batch of images or texts on this rank's device. A row of NaN stands for an unreadable image."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def predict_step(self, batch: EmbeddingBatch, batch_idx: int) -> tuple[str, Rows]:
+        if batch.ids is not None and batch.end is not None:
+            embeddings = self.backbone.encode_token_ids(batch.ids, batch.end)
+        else:
+            size = (len(batch.positions), self.backbone.embedding_dim)
+            embeddings = torch.full(size, torch.nan, device=self.device)
+            if batch.images is not None and len(batch.images) == len(embeddings):
+                embeddings = self.backbone.encode_image(batch.images)  # no mask: one would wait for the device
+            elif batch.images is not None and len(batch.images):
+                embeddings[batch.readable] = self.backbone.encode_image(batch.images)
+        return batch.job, {"index": batch.positions, "embeddings": embeddings}
+
+
+def check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:
+    """Raise a UserError where a text's embedding is not finite."""
+    broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise _not_finite(len(broken), repr(texts[broken[0]]))
+
+
+def _not_finite(count: int, first: str) -> UserError:
+    """What to raise where embeddings are not finite."""
+    return UserError(
+        f"Embeddings must be finite; {count} are NaN or infinite, the first is that of {first}. "
+        "The weights may be damaged, or backbone.precision too low: try backbone.precision=fp32."
+    )

@@ -1,0 +1,192 @@
+"""The runs below a folder: what each left, with which command it was started, and which never finished."""
+
+import csv
+import io
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+from torch import Tensor
+from yaml import YAMLError
+
+from neglab.csv_cells import TableReader
+from neglab.files import open_table, read_bytes, read_json
+from neglab.results.aggregate import SEEDS, read_results, result_files
+from neglab.results.examples import Example, read_examples
+from neglab.results.results import method_label, unreadable
+from neglab.types import UserError
+
+PICTURES = ("score_histograms.png", "roc_curves.png")
+UNKNOWN = "unknown: the run's folder holds no .hydra/overrides.yaml"
+
+Result = TypeVar("Result")
+Row = dict[str, Any]
+Scores = tuple[tuple[str, ...], Float[Tensor, " _"]]  # paths and ID scores, by path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        rows: of its results.csv.
+    """
+
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        return setting(self.rows[0])
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        return tuple(str(self.rows[0].get(name, "")) for name in SEEDS)
+
+    @property
+    def ood_datasets(self) -> list[str]:
+        return [row["ood_dataset"] for row in self.rows if row["ood_dataset"] != "mean"]
+
+    @property
+    def title(self) -> str:
+        return f"{self.setting[2]} seed {self.seeds[0]}"
+
+    def pictures(self) -> list[bytes]:
+        """Those that the run drew.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        paths = [self.folder / name for name in PICTURES]
+        # A link in a run folder of someone else may lead to any picture of this machine.
+        return [_read_picture(path) for path in paths if path.is_file() and not path.is_symlink()]
+
+    def examples(self) -> list[Example]:
+        """The images whose score is most wrong; none where the run left none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.folder / "examples.csv"
+        return read_examples(path) if path.is_file() else []
+
+    def environment(self) -> dict[str, str]:
+        """What computed it, with the command as it was typed; empty where the run left no environment.json.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self.folder / "environment.json"
+        return _read_environment(path) if path.is_file() else {}
+
+    def scores(self) -> dict[str, tuple[Scores, Scores]] | None:
+        """By OOD set, the scores of the ID images and of its own; None: the run's folder has lost some.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        folder = self.folder / "scores"
+        # Where each OOD set's stream scores the ID images anew, they stand beside that set's.
+        own = {name: folder / f"id_{name}.csv" for name in self.ood_datasets}
+        files = {name: (path if path.is_file() else folder / "id.csv") for name, path in own.items()}
+        if not all(path.is_file() for name, path in files.items() for path in (path, folder / f"{name}.csv")):
+            return None
+        read = {path: _read_scores(path) for path in set(files.values())}
+        return {name: (read[path], _read_scores(folder / f"{name}.csv")) for name, path in files.items()}
+
+
+def setting(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """ID set, stream and method: what a row of the report's tables stands for."""
+    return str(row.get("id_dataset", "")), str(row.get("stream", "none")), method_label(row)
+
+
+def whole(read: Callable[[], Result], damaged: list[str]) -> Result | None:
+    """What a run's file says. None where it is damaged: one line more in `damaged`, and the report goes on."""
+    try:
+        return read()
+    except UserError as error:
+        if str(error) not in damaged:
+            damaged.append(str(error))
+        return None
+
+
+def find_runs(folder: Path, damaged: list[str]) -> list[Run]:
+    """The finished runs below a folder; those whose results cannot be read go to `damaged`."""
+    found = ((path.parent, whole(partial(read_results, path), damaged)) for path in result_files(folder))
+    return [Run(path, tuple(rows)) for path, rows in found if rows is not None]
+
+
+def unfinished_runs(folder: Path) -> list[Path]:
+    """Folders where a benchmark was to be scored and no result lies: killed, failed or still running."""
+    started = (path.parent.parent for path in sorted(folder.rglob(".hydra/hydra.yaml")))
+    return [path for path in started if not (path / "results.csv").is_file() and _command_word(path) == "evaluate"]
+
+
+def command(folder: Path) -> str:
+    """As it would be typed in a shell."""
+    overrides = _load(folder / ".hydra/overrides.yaml")
+    if not isinstance(overrides, list):
+        return UNKNOWN
+    word = _command_word(folder)
+    return shlex.join(["neglab", *([] if word == "evaluate" else [word]), *map(str, overrides)])
+
+
+def _command_word(folder: Path) -> str:
+    """A command's word is the name of its root config."""
+    found = _load(folder / ".hydra/hydra.yaml")
+    for key in ("hydra", "job", "config_name"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return str(found or "evaluate")
+
+
+def _load(path: Path) -> Any:
+    """A YAML file as plain values; None where a killed run left none, or half of one."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
+        return None
+
+
+def _read_scores(path: Path) -> Scores:
+    try:
+        with open_table(path) as file:
+            rows = sorted((row["path"], float(row["id_score"])) for row in TableReader(file))
+        if not rows:
+            raise ValueError("no image")
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return tuple(name for name, _ in rows), torch.tensor([score for _, score in rows], dtype=torch.float64)
+
+
+def _read_environment(path: Path) -> dict[str, str]:
+    try:
+        found = read_json(path, dict)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def _read_picture(path: Path) -> bytes:
+    try:
+        content = read_bytes(path)
+        Image.open(io.BytesIO(content)).verify()
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's decoders raise more than OSError
+        raise unreadable(path, error) from error
+    return content
+
+
+def by_setting(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:
+    """The runs of each setting, one per seed: the same seed twice is one observation."""
+    found: dict[tuple[str, str, str], dict[tuple[str, ...], Run]] = {}
+    for run in runs:
+        found.setdefault(run.setting, {})[run.seeds] = run
+    return {key: list(members.values()) for key, members in found.items()}

@@ -1,0 +1,118 @@
+"""examples.csv: of each image set those whose score is most wrong, with the labels that decided."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from neglab.csv_cells import TableReader
+from neglab.files import open_table
+from neglab.metrics.explanation import label_shares
+from neglab.pipeline import ID, Evaluation, Parts
+from neglab.plots.contact_sheet import SIZE
+from neglab.results.results import unreadable, write_csv
+from neglab.types import TextBank
+
+NUM_EXAMPLES = 8  # images of each set
+NUM_NEGATIVES = 3  # negative labels of each image
+NEGATIVES = [(f"negative_{k}", f"negative_{k}_share") for k in range(1, NUM_NEGATIVES + 1)]
+COLUMNS = ("dataset", "path", "class", "id_score", "predicted_class", "class_share", *sum(NEGATIVES, ()))
+SAMPLE_COLUMNS = ("dataset", "image", "path", "id_score", "predicted_class", "negative_label")
+
+
+class Example(NamedTuple):
+    """An image and what decided its score.
+
+    Attributes:
+        dataset: the set that it is of; "id" is the ID set.
+        path: where it came from.
+        own_class: its ID class; empty where it has none.
+        score: the ID score.
+        predicted_class: the ID class with the largest share of the softmax over all labels.
+        class_share: that share.
+        negatives: the negative labels with the largest shares, largest first, and these shares.
+    """
+
+    dataset: str
+    path: str
+    own_class: str
+    score: float
+    predicted_class: str
+    class_share: float
+    negatives: tuple[tuple[str, float], ...]
+
+
+def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
+    """Of the ID set the images most like OOD, of an OOD set those most like ID."""
+    bank = TextBank(evaluation.id_labels, evaluation.negatives, parts.backbone.logit_scale)
+    images = evaluation.embedded.images
+    # Where each OOD set's stream scores the ID images anew, those of the first stand for all.
+    tables = {ID: evaluation.pairs[0].id_images}
+    tables |= {pair.ood_images.dataset: pair.ood_images for pair in evaluation.pairs}
+    chosen = [
+        (name, i)
+        for name, table in tables.items()
+        for i in table.scores.argsort(descending=name != ID, stable=True)[:NUM_EXAMPLES].tolist()
+    ]
+    # By path: a stream may leave images out.
+    places = {name: {path: i for i, path in enumerate(images[name].paths)} for name in tables}
+    rows = (images[name].embeddings[places[name][tables[name].paths[i]]] for name, i in chosen)
+    found = label_shares(torch.stack(list(rows)), bank, 1 / bank.logit_scale, NUM_NEGATIVES)
+    class_names, negative_names = bank.id_labels.names, bank.negatives.names
+    examples: list[Example] = []
+    columns = (found.classes[:, 0], found.class_shares[:, 0], found.negatives, found.negative_shares)
+    for (name, i), *numbers in zip(chosen, *(column.tolist() for column in columns), strict=True):
+        table, (predicted, share, negatives, shares) = tables[name], numbers
+        own_class = class_names[int(table.labels[i])] if table.labels[i] >= 0 else ""
+        strongest = tuple(zip((negative_names[k] for k in negatives), shares, strict=True))
+        score = float(table.scores[i])
+        examples.append(Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest))
+    return examples
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """One line per image; `read_examples` reads them back.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    rows: list[list[Any]] = []
+    for *first, class_share, negatives in examples:
+        labels = [cell for name, share in negatives for cell in (name, f"{share:.6f}")]
+        row = [*first, f"{class_share:.6f}", *labels]
+        rows.append(row + [""] * (len(COLUMNS) - len(row)))
+    write_csv(path, COLUMNS, rows)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """What a run wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    examples: list[Example] = []
+    try:
+        with open_table(path) as file:
+            for row in TableReader(file, strict=True):
+                negatives = tuple((row[name], float(row[share])) for name, share in NEGATIVES if row[name])
+                first = (row["dataset"], row["path"], row["class"], float(row["id_score"]))
+                examples.append(Example(*first, row["predicted_class"], float(row["class_share"]), negatives))
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return examples
+
+
+def sample_rows(parts: Parts, examples: Sequence[Example]) -> list[tuple[Any, ...]]:
+    """The examples with small pictures, for a dashboard; their columns are SAMPLE_COLUMNS."""
+    sources = {
+        name: {str(source): source for source in dataset.images().sources} for name, dataset in parts.benchmark.items()
+    }
+    rows: list[tuple[Any, ...]] = []
+    for example in examples:
+        small = sources[example.dataset][example.path].rgb()
+        small.thumbnail((SIZE, SIZE))
+        nearest = example.negatives[0][0] if example.negatives else None
+        rows.append((example.dataset, small, example.path, example.score, example.predicted_class, nearest))
+    return rows

@@ -1,0 +1,169 @@
+"""A run's truth: metrics.json, results.csv, table.md and the per-image scores in its folder."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+
+from neglab.csv_cells import guarded
+from neglab.embedding.store import write_atomically
+from neglab.metrics import DetectionMetrics, IDAccuracy
+from neglab.types import LabelSet, ScoredPair, UserError
+
+MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|]|&(?=[#\w]))")
+METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
+HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
+
+Row = dict[str, Any]
+
+
+def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
+    """All metrics of a run, as fractions, under the flat keys of metrics.json."""
+    accuracy = IDAccuracy()
+    accuracy.update(pairs[0].id_images.predicted, pairs[0].id_images.labels)
+    result = {"id/accuracy": float(accuracy.compute())}
+    for pair in pairs:
+        metrics = DetectionMetrics()
+        for part, is_id in ((pair.id_images, True), (pair.ood_images, False)):
+            metrics.update(part.scores, torch.full((len(part.scores),), is_id))
+        found = metrics.compute().items()
+        result |= {f"ood/{pair.ood_images.dataset}/{name}": float(value) for name, value in found}
+    for name in METRICS:
+        values = [result[f"ood/{pair.ood_images.dataset}/{name}"] for pair in pairs]
+        result[f"ood/mean/{name}"] = sum(values) / len(values)
+    return result
+
+
+def result_rows(description: Mapping[str, Any], metrics: Mapping[str, float]) -> list[Row]:
+    """One row per OOD set, their mean last; every row carries what the numbers depend on."""
+    datasets = [key.split("/")[1] for key in metrics if key.startswith("ood/") and key.endswith("/auroc")]
+    return [
+        {
+            **description,
+            "ood_dataset": dataset,
+            **{name: metrics[f"ood/{dataset}/{name}"] for name in METRICS},
+            "id_accuracy": metrics["id/accuracy"],
+        }
+        for dataset in datasets
+    ]
+
+
+def method_label(row: Mapping[str, Any]) -> str:
+    """The method with the user's overrides, as every table names a setting."""
+    return " ".join(filter(None, (row["method"], row["overrides"])))
+
+
+def pipe_table(
+    headings: Sequence[str],
+    rule: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    bold: Collection[tuple[int, int]] = (),
+) -> str:
+    """A Markdown table of plain text.
+
+    Args:
+        headings: of the columns.
+        rule: the line below the headings, which says how each column is aligned.
+        rows: of as many cells.
+        bold: row and column of the cells in bold.
+    """
+    lines = [[*map(markdown_text, headings)], rule]
+    for i, row in enumerate(rows):
+        cells = map(markdown_text, row)
+        lines.append([f"**{cell}**" if (i, j) in bold else cell for j, cell in enumerate(cells)])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split("\n")))
+
+
+def rich_table(rows: Sequence[Row], title: str) -> Table:
+    """The rows for the console, in percent."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("OOD set")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        if row["ood_dataset"] == "mean":
+            table.add_section()
+        table.add_row(escape(row["ood_dataset"]), *_percents(row))
+    return table
+
+
+def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float]) -> None:
+    """Write metrics.json, results.csv and table.md, each whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    write_atomically(folder / "metrics.json", (json.dumps(metrics, indent=1, sort_keys=True) + "\n").encode())
+    write_csv(folder / "results.csv", list(rows[0]), [list(row.values()) for row in rows])
+    headings, rule = ["OOD set", *HEADINGS], ["---", *["---:"] * len(HEADINGS)]
+    table = pipe_table(headings, rule, ([row["ood_dataset"], *_percents(row)] for row in rows))
+    if num_unclear := metrics.get("filter/num_unclear"):
+        table += f"\nAnswers of the filter's language model that were unclear and count as no: {num_unclear:g}.\n"
+    write_atomically(folder / "table.md", table.encode())
+
+
+def write_scores(folder: Path, pairs: Sequence[ScoredPair], id_names: Sequence[str]) -> None:
+    """Write scores/<dataset>.csv: path, score, label and predicted class of each image.
+
+    The ID images stand in id.csv, or in id_<dataset>.csv where each OOD set's stream scores them anew.
+    """
+    (folder / "scores").mkdir(exist_ok=True)
+    for table in {id(table): table for pair in pairs for table in (pair.id_images, pair.ood_images)}.values():
+        paths = table.paths or ("",) * len(table.scores)
+        columns = (paths, table.scores.tolist(), table.labels.tolist(), table.predicted.tolist())
+        rows = [
+            (path, score, id_names[label] if label >= 0 else "", id_names[predicted])
+            for path, score, label, predicted in zip(*columns, strict=True)
+        ]
+        write_csv(folder / "scores" / f"{table.dataset}.csv", ("path", "id_score", "class", "predicted_class"), rows)
+
+
+NEGATIVE_LABEL_COLUMNS = ("rank", "label", "part_of_speech", "similarity", "synset")
+
+
+def negative_label_rows(negatives: LabelSet, similarity: torch.Tensor) -> list[tuple[Any, ...]]:
+    """The chosen negatives in the order in which the score takes them; `corpus=file` reads them back."""
+    columns = (negatives.names, negatives.parts_of_speech, similarity.tolist(), negatives.synsets)
+    return [
+        (rank, name, part_of_speech, f"{value:.6f}", synset or "")
+        for rank, (name, part_of_speech, value, synset) in enumerate(zip(*columns, strict=True), start=1)
+    ]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A CSV file with a header, UTF-8, whole or not at all; `TableReader` reads it back."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([guarded(cell) for cell in row] for row in rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """A CSV file of rows that need not have the same columns."""
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(path, header, [[row.get(key, "") for key in header] for row in rows])
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to raise where a file that a run left is damaged."""
+    return UserError(
+        f"A run's files must be as the run left them; {path} cannot be read ({type(error).__name__}: {error}). "
+        "Run it again, or move the file away."
+    )
+
+
+def _percents(row: Mapping[str, Any]) -> list[str]:
+    return [f"{100 * row[name]:.2f}" for name in METRICS]

@@ -1,0 +1,125 @@
+"""The tables of a report, their best values in bold: for the console, in Markdown and in LaTeX."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from neglab.results.results import markdown_text, pipe_table
+
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "–": "--",
+}
+
+
+NUMBER_WIDTH = 8  # of the longest number, such as "[-12.34,"
+
+
+class ReportTable(NamedTuple):
+    """A table of plain text.
+
+    Attributes:
+        headings: ↑ or ↓ says which way is up; where one has neither, the title may.
+        rows: one cell per heading; a number comes first in its cell.
+        notes: lines below.
+        compares: whether the rows are methods that compete, so that each column has a best value.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    compares: bool = True
+
+    def best(self) -> set[tuple[int, int]]:
+        """Row and column of the best values as they are shown; a value alone in its column beats nothing."""
+        found: set[tuple[int, int]] = set()
+        for column, heading in enumerate(self.headings if self.compares else ()):
+            direction = next((arrow for arrow in "↑↓" if arrow in heading), "↑" if "↑" in self.title else None)
+            values = {i: float(row[column].split()[0]) for i, row in enumerate(self.rows) if row[column][:1].isdigit()}
+            if direction and column and len(values) > 1:
+                best = max(values.values()) if direction == "↑" else min(values.values())
+                found |= {(i, column) for i, value in values.items() if value == best}
+        return found
+
+
+def read(table: Table) -> ReportTable:
+    """A table of the console. Lines that only name the method of those below them become a first column."""
+    cells = zip(*(column.cells for column in table.columns), strict=True)
+    rows = [tuple(Text.from_markup(str(cell)).plain for cell in row) for row in cells]
+    headings = tuple(str(column.header) for column in table.columns)
+    notes = tuple(Text.from_markup(str(table.caption)).plain.splitlines()) if table.caption else ()
+    if not (is_grouped := any(not any(row[1:]) for row in rows)):
+        return ReportTable(str(table.title), headings, tuple(rows), notes)
+    name, ungrouped = "", []
+    for row in rows:
+        if any(row[1:]):
+            ungrouped.append((name, *row))
+        else:
+            name = row[0]
+    return ReportTable(str(table.title), ("method", *headings), tuple(ungrouped), notes, compares=not is_grouped)
+
+
+def for_console(table: ReportTable) -> Table:
+    """With the best values in bold."""
+    result, best = Table(title=escape(table.title), title_justify="left", caption_justify="left"), table.best()
+    result.caption = escape("\n".join(table.notes))
+    for column, heading in enumerate(table.headings):
+        longest = max((len(word) for row in table.rows for word in row[column].split()), default=0)
+        # On a narrow screen the methods are folded, not the numbers.
+        justify, width = ("right", min(longest, NUMBER_WIDTH)) if column else ("left", None)
+        result.add_column(heading, justify=justify, min_width=width, overflow="fold")
+    for i, row in enumerate(table.rows):
+        result.add_row(*(Text(cell, "bold" if (i, j) in best else "") for j, cell in enumerate(row)))
+    return result
+
+
+def markdown(tables: Sequence[ReportTable]) -> str:
+    """With the best values in bold."""
+    return "\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: ReportTable) -> str:
+    rule = ["---", *["---:"] * (len(table.headings) - 1)]
+    body = pipe_table(table.headings, rule, table.rows, table.best())
+    notes = "".join(f"\n{markdown_text(note)}\n" for note in table.notes)
+    return f"{markdown_text(table.title)}\n\n{body}{notes}"
+
+
+def latex(tables: Sequence[ReportTable]) -> str:
+    r"""For \input in a document that loads booktabs."""
+    return "% \\usepackage{booktabs}\n\n" + "\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: ReportTable) -> str:
+    best = table.best()
+    lines = [" & ".join(map(_latex_text, table.headings)), r"\midrule"]
+    for i, row in enumerate(table.rows):
+        cells = [_latex_text(cell) for cell in row]
+        lines.append(" & ".join(f"\\textbf{{{cell}}}" if (i, j) in best else cell for j, cell in enumerate(cells)))
+    body = "\n".join(line if line == r"\midrule" else f"{line} \\\\" for line in lines)
+    notes = "".join(f"\n\n{{\\footnotesize {_latex_text(note)}\\par}}" for note in table.notes)
+    columns = "l" + "r" * (len(table.headings) - 1)
+    return (
+        f"\\begin{{table}}\n\\centering\n\\caption{{{_latex_text(table.title)}}}\n\\begin{{tabular}}{{{columns}}}\n"
+        f"\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}{notes}\n\\end{{table}}\n"
+    )
+
+
+def _latex_text(text: str) -> str:
+    text = re.sub(r"^-(?=\d)", "−", text)  # a minus, not a hyphen
+    return "".join((LATEX | {"−": "$-$"}).get(character, character) for character in text)

@@ -1,0 +1,61 @@
+import re
+
+import pytest
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from neglab.results.tables import ReportTable, for_console, latex, markdown, read
+
+TABLE = ReportTable(
+    "Mean_1 [x]",
+    ("method", "seeds", "AUROC ↑", "FPR95 (ID+) ↓"),
+    (("mcm", "1", "91.20 ± 0.10", "9.50"), ("neglabel", "2", "91.20", "10.25"), ("a|b_*[c]", "3", "–", "30.00")),
+    ("50% & more",),
+)
+
+
+def test_the_best_are_those_shown_best():
+    assert TABLE.best() == {(0, 2), (1, 2), (0, 3)}  # 9.5 < 10.25 as numbers; equal values are both best
+    assert TABLE._replace(rows=TABLE.rows[:1]).best() == set()  # nothing to beat
+    assert TABLE._replace(compares=False).best() == set()
+    by_set = ReportTable("AUROC ↑ by OOD set", ("method", "sun"), (("mcm", "80.00"), ("msp", "90.00"), ("gen", "")))
+    assert by_set.best() == {(1, 1)}
+
+
+def test_markdown():
+    text = markdown([TABLE])
+    assert "| mcm | 1 | **91.20 ± 0.10** | **9.50** |\n| neglabel | 2 | **91.20** | 10.25 |\n" in text
+    assert r"| a\|b_\*\[c\] | 3 | – | 30.00 |" in text and "\n50% & more\n" in text
+
+
+def test_latex_is_escaped():
+    text = latex([TABLE._replace(rows=(*TABLE.rows, (r"\input{x}$#~^<>", "1", "90.00", "-1.00")))])
+    assert r"mcm & 1 & \textbf{91.20 $\pm$ 0.10} & \textbf{9.50} \\" in text
+    assert r"\caption{Mean\_1 [x]}" in text and r"{\footnotesize 50\% \& more\par}" in text
+    command = r"\textbackslash{}input\{x\}\$\#\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}"
+    assert rf"{command} & 1 & 90.00 & $-$1.00 \\" in text
+    assert text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule") < text.index(r"\end{table}")
+
+
+def test_the_console_shows_bold():
+    console = Console(force_terminal=True, color_system="standard", width=120)
+    with console.capture() as capture:
+        console.print(for_console(TABLE))
+    text = capture.get()
+    assert re.findall("\x1b\\[1m *([0-9.]+)", text) == ["91.20", "9.50", "91.20"]
+    assert "a|b_*[c]" in text and "50% & more" in text
+
+
+@pytest.mark.parametrize("label", ["mcm", "x corpus.lexnames=[noun.act]"])
+def test_lines_that_name_a_method_become_a_column(label):
+    table = Table(title="Against it")
+    for heading in ("OOD set", "AUROC ↑"):
+        table.add_column(heading)
+    for cells in ((escape(label), ""), ("sun", "90.00"), ("dtd", "80.00"), ("other", ""), ("sun", "70.00")):
+        table.add_row(*cells)
+    table.caption = "1: a note"
+    found = read(table)
+    assert found.headings == ("method", "OOD set", "AUROC ↑") and found.notes == ("1: a note",)
+    assert found.rows == ((label, "sun", "90.00"), (label, "dtd", "80.00"), ("other", "sun", "70.00"))
+    assert found.best() == set()  # sets do not compete
