@@ -75,7 +75,7 @@ class Loop:
 def replay(score: AdaNegScore, bank: TextBank, images: torch.Tensor) -> torch.Tensor:
     state, scores = score.init(bank, None), []
     for batch in images.split(BATCH):
-        batch_scores, state = score.step(state, batch)
+        (batch_scores, _), state = score.step(state, batch)
         scores.append(batch_scores)
     return torch.cat(scores)
 

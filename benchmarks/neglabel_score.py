@@ -47,7 +47,7 @@ def measure(num_images: int = 8000, num_classes: int = 1000, num_negatives: int 
     found: dict[str, torch.Tensor] = {}
     times = seconds(
         {
-            "ours": lambda: found.update(ours=score.step(prepared, images)[0]),
+            "ours": lambda: found.update(ours=score.step(prepared, images)[0].scores),
             "plain": lambda: found.update(plain=loop_over_groups(images, classes, negatives)),
             "product": bare,
         },

@@ -78,7 +78,7 @@ def measure(
         def ours() -> None:
             state, scores = score.init(bank, encoder), []
             for batch in images.split(BATCH):
-                batch_scores, state = score.step(state, batch)
+                (batch_scores, _), state = score.step(state, batch)
                 scores.append(batch_scores)
             found["ours"] = torch.cat(scores)[:num_plain]
 

@@ -18,10 +18,11 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from benchmarks.figure import Figure, Ratio, report, seconds
-from neglab.backbone.base import ImageTransform, fixed_random_weights
+from neglab.backbone.base import ImageTransform
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
 from neglab.pipeline import evaluate
+from neglab.weights.loading import fixed_random_weights
 from neglab.wordnet import synsets
 
 SIDE = 8  # pixels: the pictures are noise, small enough to write 50,000

@@ -8,8 +8,14 @@ if TYPE_CHECKING:
     from neglab.detector import Detector as Detector
 
 __version__ = "0.1.0"
+__all__ = ["Detector", "__version__"]
+
 
 install()
+
+
+def __dir__() -> list[str]:
+    return [*globals(), "Detector"]
 
 
 def __getattr__(name: str) -> Any:

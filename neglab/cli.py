@@ -1,36 +1,39 @@
 """`neglab [command] overrides...`: picks the root config, hands over to Hydra, turns users' mistakes into messages."""
 
-import errno
 import logging
 import math
 import multiprocessing
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from neglab.config_files import commands, configs_folder, long_form
+from neglab.config_files import command_of, commands, configs_folder, long_form, with_own_folders
 from neglab.errors import UserError
 from neglab.help import page, version
+from neglab.mistakes import users_mistake
+from neglab.nearest import did_you_mean
 from neglab.passes.cluster import together
 from neglab.passes.processes import several_processes
+from neglab.sigterm import end_on_sigterm
+from neglab.typed_overrides import check_keys
 
 DEFAULT_COMMAND = "evaluate"
 MULTIRUN_FLAGS = ("-m", "--multirun")
 NO_SWEEP = (
     "A sweep must not run in processes that torchrun or srun started together: a job that fails would end them all. "
     "Run one job so, which leaves every embedding in the store, and then the sweep by itself; or start it by itself "
-    "with trainer=gpus, hydra/launcher=joblib or hydra/launcher=submitit_slurm."
+    "with trainer=gpus, hydra/launcher=joblib, hydra/launcher=ray or hydra/launcher=submitit_slurm."
 )
-# Where the plugin behind a hydra/launcher comes from.
-EXTRAS = {"hydra_plugins.hydra_joblib_launcher": "joblib", "hydra_plugins.hydra_submitit_launcher": "slurm"}
-# Of a file or folder that a person has named.
-UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 COMPLETION_FLAGS = ("-sc", "--shell-completion")
+
+logger = logging.getLogger(__name__)
 
 
 def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -43,13 +46,17 @@ def rewrite(arguments: Sequence[str]) -> tuple[str, list[str]]:
     command, rest = DEFAULT_COMMAND, []
     word_may_come = True
     for argument in arguments:
-        if word_may_come and argument in commands():
-            command, word_may_come = argument, False
+        if word_may_come and (named := command_of(argument)):
+            command, word_may_come = named, False
             continue
         if "=" in argument:
             word_may_come = False
         elif word_may_come and argument[:1].isalpha() and rest[-1:] != ["--cfg"]:
-            stop(f"`{argument}` is no command; there is {', '.join(commands())}. Overrides have the form key=value.", 2)
+            stop(
+                f"`{argument}` is no command; there is {', '.join(commands())}.{did_you_mean(argument, commands())} "
+                "Overrides have the form key=value.",
+                2,
+            )
         argument = long_form(argument, command)
         if argument in MULTIRUN_FLAGS:
             rest.insert(0, argument)
@@ -94,14 +101,19 @@ def run_command_line() -> None:
         except UserError as error:
             stop(str(error), 2)
         return
-    command, rest = rewrite(typed)
-    if any(flag in rest for flag in COMPLETION_FLAGS) and "COMP_LINE" in os.environ:
+    with with_own_folders(typed):
+        command, rest = rewrite(typed)
+    completes = any(flag in rest for flag in COMPLETION_FLAGS)
+    if completes and "COMP_LINE" in os.environ:
         command, os.environ["COMP_LINE"] = completed(os.environ["COMP_LINE"])
     if several_processes() and any(flag in rest for flag in MULTIRUN_FLAGS):
         stop(NO_SWEEP)
-    # In place: processes that Hydra or Lightning start read the same arguments.
-    sys.argv[1:] = rest
-    run_hydra(command)
+    with with_own_folders(rest):
+        if not completes:  # its words, such as install=bash, are Hydra's own
+            check_keys((word for word in rest if "=" in word and not word.startswith("-")), command)
+        # In place: processes that Hydra or Lightning start read the same arguments.
+        sys.argv[1:] = rest
+        run_hydra(command, shlex.join(["neglab", *typed]))
 
 
 def completed(line: str) -> tuple[str, str]:
@@ -117,17 +129,28 @@ def completed(line: str) -> tuple[str, str]:
     return chosen or DEFAULT_COMMAND, " ".join([program, *(word for word in words if word != chosen)])
 
 
-def run_hydra(command: str) -> None:
-    """Compose the command's config and run its task, in one run or in a sweep."""
+def run_hydra(command: str, line: str) -> None:
+    """Compose the command's config and run its task, in one run or in a sweep.
+
+    Args:
+        command: which.
+        line: as it was typed.
+    """
     from hydra import main as hydra_main
 
     prepare_process()
+    received = end_on_sigterm()
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them its own way
+    task = Task(command, show_traceback)
     try:
-        hydra_main(version_base="1.3", config_path=str(configs_folder()), config_name=command)(Task(command))()
+        hydra_main(version_base="1.3", config_path=str(configs_folder()), config_name=command)(task)()
     except KeyboardInterrupt:
-        stop("Stopped. What was finished is in the store: the same command goes on from there.", 130)
+        reason = "Stopped by SIGTERM" if received else "Stopped"
+        stop(
+            f"{reason}. What was finished is in the store; it goes on from there with\n  {line}",
+            143 if received else 130,
+        )
     except Exception as error:
         message = users_mistake(error)
         if message is None or show_traceback:
@@ -161,10 +184,11 @@ class Task:
 
     Attributes:
         launched: torchrun or srun started the command itself. Otherwise they may start the jobs of its sweep.
+        show_traceback: of a user's mistake too.
     """
 
-    def __init__(self, command: str) -> None:
-        self.command, self.launched = command, several_processes()
+    def __init__(self, command: str, show_traceback: bool = False) -> None:
+        self.command, self.launched, self.show_traceback = command, several_processes(), show_traceback
         self.__name__ = self.__qualname__ = command
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -178,7 +202,6 @@ class Task:
 
         from neglab.helper import Helper
 
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
         hydra = HydraConfig.get()
         if self.launched and hydra.mode == RunMode.MULTIRUN:  # an experiment may be a sweep by itself
             stop(NO_SWEEP)
@@ -186,18 +209,29 @@ class Task:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of_job(hydra.job.num)
             multiprocessing.set_start_method(None, force=True)  # joblib's own cannot start a loader's workers
         from neglab.results.failures import forget_failure, record_failure
+        from neglab.run_log import start_log
 
         folder, in_sweep = Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
+        start_log(folder, hydra.verbose, config.get("log_level", "warning"))
         try:
-            if in_sweep:
-                forget_failure(folder)
-            return self.run(config) if self.launched else together(lambda: self.run(config), Helper(config))
+            forget_failure(folder)
+            logger.info("neglab %s begins: %s", self.command, shlex.join(hydra.overrides.task))
+            result = self.run(config) if self.launched else together(lambda: self.run(config), Helper(config))
+            logger.info("neglab %s has finished", self.command)
+            return result
         except Exception as error:
-            if not in_sweep:
+            if self.show_traceback and not in_sweep:
                 raise
-            # Hydra would leave a sweep without its end; `AggregateSeeds` sees to the exit status.
-            record_failure(folder, error, users_mistake(error))
-            return math.nan
+            message = users_mistake(error)
+            if in_sweep:
+                # Hydra would leave a sweep without its end; `AggregateSeeds` sees to the exit status.
+                record_failure(folder, error, message)
+                return math.nan
+            with suppress(UserError, OSError):  # a full disk takes no reason either
+                record_failure(folder, error, message)
+            if message is not None:
+                stop(message)  # now: Hydra would print a line of its own above it
+            raise SystemExit(1) from None  # the traceback is on the screen
 
     def run(self, config: Any) -> Any:
         """The command's task, once there is one process or a trainer that uses all."""
@@ -211,43 +245,6 @@ class Task:
             )
         check_config(config)
         return import_module(f"neglab.tasks.{self.command}").run(config)
-
-
-def users_mistake(error: BaseException) -> str | None:
-    """The message of the mistake that the user can mend, anywhere in the chain of causes; None: it is ours."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:  # an error that is raised out of its wrapping is its own context
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    if found := next((link for link in chain if isinstance(link, UserError)), None):
-        return str(found)
-    return next((message for message in map(_config_or_disk, chain) if message), None)
-
-
-def _config_or_disk(error: BaseException) -> str | None:
-    """A message for what Hydra, OmegaConf and the operating system find wrong."""
-    from hydra.errors import HydraException, InstantiationException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    if isinstance(error, InstantiationException):
-        # A class that is not there or a key that it does not know is the user's; what a constructor does wrong is ours.
-        if str(error).startswith("Error locating target"):
-            return f"{error.__cause__}\nA class of your own must be importable: PYTHONPATH=FOLDER neglab ..."
-        return f"The config does not fit: {error}" if isinstance(error.__cause__, TypeError) else None
-    if extra := next((EXTRAS[plugin] for plugin in EXTRAS if plugin in str(error)), None):
-        return f"This hydra/launcher is a package of its own. Install it: pip install 'neglab[{extra}]'"
-    if isinstance(error, HydraException):
-        return f"{error}\n{error.__cause__ or ''}".strip()
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error}. Give it on the command line: {error.full_key}=..."
-    if isinstance(error, OmegaConfBaseException):
-        return f"The config cannot be resolved: {error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"The disk is full: {error}. Free some space and run the same command again."
-    if isinstance(error, OSError) and error.errno in UNUSABLE:
-        return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."
-    return None
 
 
 def stop(message: str, status: int = 1) -> NoReturn:

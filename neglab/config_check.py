@@ -14,7 +14,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from neglab.config_files import SHORT_FORMS
 from neglab.errors import UserError
-from neglab.ranges import Cosine, Count, CountOrZero, OpenShare, Positive, Seed
+from neglab.ranges import Cosine, Count, CountOrZero, OpenShare, Port, Positive, Seed
 
 Validator = Callable[[Any], Any]  # returns the value, or raises a ValidationError
 
@@ -26,9 +26,11 @@ OPTIONS: dict[str, Any] = {
     "confidence": OpenShare,
     "margin": OpenShare,
     "num_thumbnails": CountOrZero,
+    "decent": bool,
+    "upright": bool,
     "explain.num_labels": Count,
     "explain.num_examples": Count,
-    "explain.temperature": Positive,
+    "explain.temperature": Positive | None,  # pyright: ignore[reportOperatorIssue]
     "explain.match_threshold": Cosine | None,  # pyright: ignore[reportOperatorIssue]
     "explain.recall": OpenShare,
     "explain.seed": Seed,
@@ -43,6 +45,14 @@ OPTIONS: dict[str, Any] = {
     "bootstrap.resamples": Count | None,  # pyright: ignore[reportOperatorIssue]
     "bootstrap.level": OpenShare,
     "bootstrap.seed": Seed,
+    "device": str | None,
+    "host": str,
+    "port": Port,
+    "num_negatives": CountOrZero,
+    "url_hosts": Sequence[str],
+    "log_level": Literal["debug", "info", "warning", "error"],
+    "file": str | None,
+    "format": Literal["onnx", "torch_export"],
 }
 # A number is no text, a whole one no truth value, and neither NaN nor infinite.
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -50,6 +60,9 @@ TYPED = {long: short for short, (long, command) in SHORT_FORMS.items() if comman
 MEAN = "mean"  # over the OOD sets, in tables and metrics
 SET_NAME = re.compile(rf"(?!(id|{MEAN}|id images)$)[^\W_][\w .+-]{{0,49}}")
 RESERVED = "id_"  # scores/id_SET.csv holds the ID images as the stream of that set meets them
+OWN_TEMPERATURE = "backbone"  # what stands for the model's own, in the place of a number
+WITH_OWN_TEMPERATURE = ("score", "explain")
+FOLDERS = "roots"  # of `ood_datasets=image_folders`: a folder by the name of each set
 LIST_ERRORS = ("is_instance_of", "sequence_str")  # pydantic's, where a list was expected
 
 
@@ -59,8 +72,10 @@ def check_values(settings: Mapping[str, Any]) -> None:
     Args:
         settings: a config as plain values; keys without a value are left out.
     """
-    for name in settings.get("ood_datasets") or ():
-        check_set_name(name)
+    sets = settings.get("ood_datasets") or {}
+    roots = sets.get(FOLDERS)
+    for name in (*sets, *(roots if isinstance(roots, Mapping) else ())):
+        check_set_name(str(name))
     for key, value, validate in declared("", settings):
         _checked(key, value, validate)
 
@@ -131,12 +146,17 @@ def declared(place: str, node: Any) -> Iterator[tuple[str, Any, Validator]]:
         for name, value in node.items():
             key = f"{place}.{name}".lstrip(".")
             validate = known.get(name) or (_validator_of_option(key) if key in OPTIONS else None)
-            if validate is not None and not _builds(value):
+            if validate is not None and not _builds(value) and not is_own_temperature(key, value):
                 yield key, value, validate
             yield from declared(key, value)
     elif isinstance(node, list):
         for number, value in enumerate(node):
             yield from declared(f"{place}.{number}", value)
+
+
+def is_own_temperature(key: str, value: Any) -> bool:
+    """A score's temperature is to be the model's; `neglab.compose.settled` puts the number in."""
+    return value == OWN_TEMPERATURE and key.endswith(".temperature") and key.split(".")[0] in WITH_OWN_TEMPERATURE
 
 
 @cache
@@ -153,5 +173,8 @@ def _builds(value: Any) -> bool:
 
 def _rule(error: ValidationError) -> str:
     """What the value must be, as pydantic says it."""
-    rules = ["be a list" if found["type"] in LIST_ERRORS else found["msg"] for found in error.errors()]
+    errors = error.errors()
+    # Who gave a number is told of numbers, though a mapping would do as well.
+    errors = [found for found in errors if found["type"] != "dict_type"] or errors
+    rules = ["be a list" if found["type"] in LIST_ERRORS else found["msg"] for found in errors]
     return " or ".join(dict.fromkeys(re.sub(r"^\w+ should ", "", rule) for rule in rules)).replace(" or be ", " or ")

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -12,6 +15,9 @@ import yaml
 PACKAGE = Path(__file__).parent
 # What stands for a longer key, by command: Hydra refuses numbers and folders as options of a group.
 SHORT_FORMS = {"seed": ("seed.value", None), "id_images": ("id_images.dataset.root", "detect")}
+SEARCH_PATH = "hydra.searchpath="
+# Folders of a person's own options: what is typed as hydra.searchpath.
+_own_folders: ContextVar[tuple[Path, ...]] = ContextVar("own_folders", default=())
 
 
 def configs_folder() -> Path:
@@ -23,21 +29,57 @@ def configs_folder() -> Path:
     return beside if (beside / "evaluate.yaml").is_file() else PACKAGE / "configs"
 
 
+def folders() -> tuple[Path, ...]:
+    """Where configs are looked for: ours, then a person's own."""
+    return (configs_folder(), *_own_folders.get())
+
+
+@contextmanager
+def with_own_folders(words: Iterable[str]) -> Iterator[None]:
+    """Look below the folders of a typed `hydra.searchpath=[file://mine]` too."""
+    listed = [text for word in words if (text := word.lstrip("+")).startswith(SEARCH_PATH)]
+    names = [name.strip(" '\"") for text in listed for name in text.removeprefix(SEARCH_PATH).strip("[]").split(",")]
+    own = tuple(Path(name.removeprefix("file://")) for name in names if name and not name.startswith("pkg://"))
+    token = _own_folders.set(own)
+    try:
+        yield
+    finally:
+        _own_folders.reset(token)
+
+
+def group_folders() -> set[str]:
+    """The names of all config groups."""
+    return {path.name for folder in folders() if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+
+
+def global_keys() -> set[str]:
+    """The keys that an option of some group sets for the whole config, such as an experiment."""
+    paths = [path for folder in folders() for path in folder.glob("*/*.yaml")]
+    texts = ((path, path.read_text(encoding="utf-8")) for path in paths)
+    return {key for path, text in texts if "@package _global_" in text for key in settings_of(path).values}
+
+
 def commands() -> list[str]:
     """One command per root config."""
     return sorted(path.stem for path in configs_folder().glob("*.yaml"))
 
 
+def command_of(word: str) -> str | None:
+    """The command that a typed word names, `demo-page` as well as `demo_page`; None: it names none."""
+    name = word.replace("-", "_")
+    return name if name in commands() else None
+
+
 def options(group: str) -> list[str]:
     """The options of a config group; none where there is no such group."""
-    return sorted(path.stem for path in (configs_folder() / group).glob("*.yaml"))
+    return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
 
 
 def long_form(override: str, command: str) -> str:
     """The override as Hydra takes it: `seed=3` becomes `seed.value=3`, `detect`'s `id_images=FOLDER` names a root."""
     name, _, value = override.partition("=")
     key, only_for = SHORT_FORMS.get(name, (name, None))
-    is_option = os.path.isfile(configs_folder() / name / f"{value}.yaml")  # a long value is no error there
+    is_option = any(os.path.isfile(folder / name / f"{value}.yaml") for folder in folders())  # a long value is no error
     return f"{key}={value}" if value and not is_option and only_for in (None, command) else override
 
 
@@ -71,7 +113,16 @@ def settings(name: str, package: str = "") -> Settings:
         name: such as "detect" or "score/neglabel".
         package: the key that its values stand below.
     """
-    found, text = Settings(), _text(name)
+    return _settings(name, _text(name), package)
+
+
+def settings_of(path: Path) -> Settings:
+    """What a YAML file of a group sets, wherever it lies."""
+    return _settings(f"{path.parent.name}/{path.stem}", path.read_text(encoding="utf-8"), "")
+
+
+def _settings(name: str, text: str, package: str) -> Settings:
+    found = Settings()
     if "@package _global_" in text:
         package = ""
     root = yaml.compose(text, yaml.SafeLoader)
@@ -85,7 +136,8 @@ def settings(name: str, package: str = "") -> Settings:
 
 
 def _text(name: str) -> str:
-    return (configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+    places = [folder / f"{name}.yaml" for folder in folders()]
+    return next((path for path in places if path.is_file()), places[0]).read_text(encoding="utf-8")
 
 
 def _take(found: Settings, entry: yaml.Node, name: str, package: str, text: str) -> None:

@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -132,9 +134,20 @@ class Document:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: a reader sees the whole file or none, even after a power cut.
+    """Write a whole file; as `written_atomically`."""
+    with written_atomically(path, len(content)) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_atomically(path: Path, num_bytes: int) -> Iterator[BinaryIO]:
+    """A file under a temporary name, renamed at the end: a reader sees all of it or none, even after a power cut.
 
     Who may read it is decided as for any new file: colleagues can share a store.
+
+    Args:
+        path: where it goes.
+        num_bytes: that it will have, for the message.
 
     Raises:
         UserError: the disk is full; nothing but the temporary file is lost.
@@ -142,7 +155,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk first
         temporary.replace(path)
@@ -150,7 +163,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"The disk is full: {path} needs {len(content):,} bytes. What was finished is kept. Free some space, "
+                f"The disk is full: {path} needs {num_bytes:,} bytes. What was finished is kept. Free some space, "
                 "or set paths.store (NEGLAB_STORE) to another disk, and run the same command again."
             ) from error
         raise

@@ -5,8 +5,9 @@ from shutil import get_terminal_size
 from textwrap import fill, shorten
 
 from neglab import __version__
-from neglab.config_files import commands, configs_folder, header, options, settings
+from neglab.config_files import command_of, commands, group_folders, header, options, settings, with_own_folders
 from neglab.errors import UserError
+from neglab.nearest import did_you_mean
 
 WIDEST, KEY_WIDTH = 120, 34
 OPTIONS_SHOWN = 110  # characters
@@ -20,7 +21,7 @@ def version() -> str:
 
 def groups() -> list[str]:
     """The config groups that a person chooses from."""
-    return sorted(path.name for path in configs_folder().iterdir() if path.is_dir() and path.name not in HIDDEN_GROUPS)
+    return sorted(group_folders() - set(HIDDEN_GROUPS))
 
 
 def page(words: Iterable[str]) -> str:
@@ -31,8 +32,10 @@ def page(words: Iterable[str]) -> str:
     Raises:
         UserError: there is nothing of this name.
     """
-    pages = [_page_of(word) for word in words if not word.startswith("-") and not _sets_a_key(word)]
-    return "\n\n".join(pages) or general_help()
+    words = list(words)
+    with with_own_folders(words):
+        pages = [_page_of(word) for word in words if not word.startswith("-") and not _sets_a_key(word)]
+        return "\n\n".join(pages) or general_help()
 
 
 def _sets_a_key(word: str) -> bool:
@@ -44,13 +47,13 @@ def _page_of(word: str) -> str:
     group, is_option, option = word.partition("=")
     if is_option and option in options(group):
         return option_help(group, option)
-    if not is_option and word in commands():
-        return command_help(word)
+    if not is_option and (command := command_of(word)):
+        return command_help(command)
     if options(group):
         return group_help(group)
     raise UserError(
-        f"`{word}` is neither a command nor a group nor GROUP=OPTION. Commands: {', '.join(commands())}. "
-        f"Groups: {', '.join(groups())}."
+        f"`{word}` is neither a command nor a group nor GROUP=OPTION.{did_you_mean(word, [*commands(), *groups()])} "
+        f"Commands: {', '.join(commands())}. Groups: {', '.join(groups())}."
     )
 
 
@@ -74,7 +77,7 @@ def general_help() -> str:
         "  neglab -m method=mcm,neglabel seed=0,1,2           a table with mean and deviation over seeds",
         "  neglab score.num_groups=1                          any value of any YAML can be set",
         "  neglab trainer=gpus backbone=clip_vit_b16          every GPU, a real CLIP",
-        "  neglab detect images=photos/ class_names=[cat,dog] which of my images do not belong?",
+        "  neglab detect images=photos/ class_names=names.txt which of my images do not belong?",
         "",
         "Results lie in outputs/ (one run) and multirun/ (sweeps); embeddings in the store (NEGLAB_STORE).",
         "Completion by Tab: neglab -sc install=bash. Hydra's own options: neglab --hydra-help",

@@ -11,7 +11,9 @@ from torch.nn.functional import normalize
 from neglab.types import LabelledEmbeddings, LabelSet, TextBank, TextEncoder, UserError
 
 SLOT = "{}"
-PLACEHOLDER = "$"  # a token of its own in CLIP's vocabulary; its embedding is never used
+# Tokens of their own, whose embeddings are never used: CLIP's vocabulary has the first, as the official codes take it;
+# the others are for tokenizers that drop punctuation.
+PLACEHOLDERS = ("$", "X", "Z")
 SIMILARITY_ELEMENTS = 2**24  # cosine similarities held at once: 64 MiB
 # Token embeddings (images x tokens x width) that are optimised at once. A CLIP layer keeps about 20 values for each
 # until the backward pass: 1 GiB in float32 for 12 layers.
@@ -133,18 +135,19 @@ def placeholder_prompts(
     Raises:
         UserError: the tokenizer does not keep the placeholders apart.
     """
-    marks = " ".join([PLACEHOLDER] * num_tokens)
-    # Spaces around, as in the official code: "$." would be one token.
-    ids, end = encoder.tokenize([template.replace(SLOT, f" {marks} ") for template in templates])
-    alone, alone_end = encoder.tokenize([PLACEHOLDER])
-    is_slot = ids == alone[0, alone_end[0] - 1]
-    if not (is_slot.sum(dim=1) == num_tokens).all():
-        raise UserError(
-            f"Inversion needs a tokenizer that keeps {PLACEHOLDER!r} as a token of its own; got another number than "
-            f"{num_tokens} of it in a template. Choose a CLIP backbone, and templates without {PLACEHOLDER!r}."
-        )
-    slots = is_slot.nonzero()[:, 1].view(len(ids), num_tokens)
-    return _prompts(encoder, ids, end, slots, device)
+    for placeholder in PLACEHOLDERS:
+        marks = " ".join([placeholder] * num_tokens)
+        # Spaces around, as in the official code: "$." would be one token.
+        ids, end = encoder.tokenize([template.replace(SLOT, f" {marks} ") for template in templates])
+        alone, (alone_end, begin) = encoder.tokenize([placeholder, ""])
+        is_slot = ids == alone[0, alone_end - 1]
+        if alone_end > begin and (is_slot.sum(dim=1) == num_tokens).all():
+            slots = is_slot.nonzero()[:, 1].view(len(ids), num_tokens)
+            return _prompts(encoder, ids, end, slots, device)
+    raise UserError(
+        f"Inversion needs a tokenizer that keeps one of {', '.join(PLACEHOLDERS)} as a token of its own; got another "
+        f"number than {num_tokens} of each in a template. Choose a CLIP backbone, and templates without them."
+    )
 
 
 def word_prompts(encoder: TextEncoder, template: str, words: Sequence[str], device: torch.device) -> SlottedPrompts:

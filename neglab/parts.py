@@ -4,12 +4,15 @@ Files are mapped into memory, not copied, and never changed in place. A process 
 """
 
 import hashlib
+import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from neglab.files import DamagedError, open_regular, write_atomically
+from neglab.files import DamagedError, open_regular, write_atomically, written_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -54,35 +57,120 @@ def read_parts(folder: Path, fits: Callable[[Rows], bool] = lambda rows: True) -
 
 @dataclass(frozen=True)
 class RowsOf:
-    """Whether a part holds rows of a pass over N items, each of D numbers."""
+    """Whether a part holds rows of a pass over N items, each of D numbers, or of another shape."""
 
     num_rows: int
-    width: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, part: Rows) -> bool:
         index, embeddings = part.get("index", NOTHING), part.get("embeddings", NOTHING)
         types = (index.dtype, embeddings.dtype)
-        if types != (torch.int64, torch.float32) or index.ndim != 1 or embeddings.shape != (len(index), self.width):
+        if types != (torch.int64, self.dtype) or index.ndim != 1 or embeddings.shape != (len(index), *self.shape):
             return False
         return bool(((index >= 0) & (index < self.num_rows)).all())
 
 
-def merge_parts(parts: Sequence[dict[str, Tensor]], num_rows: int) -> dict[str, Tensor]:
-    """The rows of all parts in the order of their index.
+def merge_parts(parts: Sequence[Rows], num_rows: int) -> Rows:
+    """The rows of all parts in the order of their index. Errors are those of `check_complete`."""
+    check_complete(parts, num_rows)
+    merged = {name: rows.new_empty(num_rows, *rows.shape[1:]) for name, rows in parts[0].items() if name != "index"}
+    for part in parts:
+        for name, rows in merged.items():
+            rows[part["index"]] = part[name]
+    return merged
+
+
+def check_complete(parts: Sequence[Rows], num_rows: int) -> None:
+    """Nothing is ever filled up or dropped in silence.
 
     Raises:
-        RuntimeError: an index is missing or stands twice; nothing is ever filled up or dropped in silence.
+        RuntimeError: an index is missing or stands twice.
     """
     if not parts:
         raise RuntimeError(f"a pass over {num_rows} items left no result")
-    index = torch.cat([part["index"] for part in parts])
-    ordered, order = index.sort(stable=True)
-    if not torch.equal(ordered, torch.arange(num_rows)):
-        missing = num_rows - len(ordered.unique())
+    times = torch.cat([part["index"] for part in parts]).bincount(minlength=num_rows)
+    if not torch.equal(times, torch.ones(num_rows, dtype=torch.long)):
         raise RuntimeError(
-            f"a pass must give each of its {num_rows} items once; got {len(index)} rows with {missing} items missing"
+            f"a pass must give each of its {num_rows} items once; got {int(times.sum())} rows with "
+            f"{int((times[:num_rows] == 0).sum())} items missing"
         )
-    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0] if name != "index"}
+
+
+def write_in_order(path: Path, parts: Iterable[Rows], shape: tuple[int, int]) -> None:
+    """The embeddings of all parts in the order of their index, as the one tensor of a safetensors file.
+
+    Only one part is in memory at a time.
+
+    Args:
+        path: of the file; it is written as by `written_atomically`.
+        parts: float32 rows with their index, each index once.
+        shape: of the tensor, [N, D].
+    """
+    size = 4 * shape[0] * shape[1]
+    header = json.dumps(
+        {"embeddings": {"dtype": "F32", "shape": shape, "data_offsets": (0, size)}}, separators=(",", ":")
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    begin = 8 + len(header)
+    with written_atomically(path, begin + size) as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for part in parts:
+            index, order = part["index"].sort()
+            rows = part["embeddings"][order]
+            ends = [*((index.diff() != 1).nonzero().flatten() + 1).tolist(), len(index)]
+            for start, end in zip([0, *ends[:-1]], ends, strict=True):  # a run for each batch or more
+                file.seek(begin + int(index[start]) * 4 * shape[1])
+                file.write(rows[start:end].contiguous().numpy().data)
+
+
+class MappedRows:
+    """The rows of a finished pass where it left them, too many to hold: a batch is copied out when it is asked for.
+
+    Args:
+        folder: of the pass's parts.
+        fits: what they must be.
+
+    Raises:
+        RuntimeError: a row is missing or stands twice.
+    """
+
+    def __init__(self, folder: Path, fits: RowsOf) -> None:
+        self.folder, self.fits = folder, fits
+        if len(self) != fits.num_rows or not torch.equal(self._index.sort().values, torch.arange(fits.num_rows)):
+            raise RuntimeError(f"{folder} must hold each of {fits.num_rows} rows once; it holds {len(self)}")
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, positions: Int[Tensor, " B"]) -> Tensor:
+        """The rows [B, ...] at these positions."""
+        part, row = self._places[:, positions]
+        rows = torch.empty(len(positions), *self.fits.shape, dtype=self.fits.dtype)
+        for number in part.unique().tolist():
+            own = part == number
+            rows[own] = self._parts[number]["embeddings"][row[own]]
+        return rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A spawned process maps the files itself; what it were sent would be copied."""
+        return {"folder": self.folder, "fits": self.fits}
+
+    @cached_property
+    def _parts(self) -> list[Rows]:
+        return read_parts(self.folder, self.fits)
+
+    @cached_property
+    def _index(self) -> Int[Tensor, " N"]:
+        return torch.cat([part["index"] for part in self._parts] or [torch.empty(0, dtype=torch.long)])
+
+    @cached_property
+    def _places(self) -> Int[Tensor, "2 N"]:
+        """Of each row, its part and its place there."""
+        lengths = torch.tensor([len(part["index"]) for part in self._parts])
+        number = torch.arange(len(lengths)).repeat_interleave(lengths)
+        row = torch.cat([torch.arange(length) for length in lengths.tolist()])
+        return torch.stack([number, row])[:, self._index.argsort()]
 
 
 class StoredRows:
@@ -155,7 +243,7 @@ def _text_digests(texts: Sequence[str]) -> Int[Tensor, "2 N"]:
     return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
 
 
-def read_tensors(path: Path, checksum: str) -> Rows:
+def read_tensors(path: Path, expected: str) -> Rows:
     """The tensors of a whole file.
 
     Raises:
@@ -163,7 +251,7 @@ def read_tensors(path: Path, checksum: str) -> Rows:
         DamagedError: it does not match its checksum, or holds no tensors.
     """
     try:
-        if _digest_at(path, stamp(path)) != checksum:
+        if checksum(path) != expected:
             raise DamagedError("it does not match its checksum")
         return load_file(path)
     except FileNotFoundError:
@@ -192,6 +280,11 @@ def remove(path: Path) -> None:
 def stamp(path: Path) -> Stamp:
     status = path.stat()
     return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file as it is now."""
+    return _digest_at(path, stamp(path))
 
 
 @lru_cache(maxsize=4096)

@@ -14,14 +14,17 @@ from neglab.corpus.base import Corpus
 from neglab.data.base import ImageDataset, ImageList, check_apart
 from neglab.data.few_shot import FewShot, check_classes, for_classes
 from neglab.data.names import Names, given_names
+from neglab.data.shared import warn_of_near_copies
 from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.gallery import Gallery
+from neglab.embedding.local import with_local
 from neglab.embedding.store import Store
 from neglab.llm_filter.base import LabelFilter
 from neglab.modules.scoring import score_images, score_streams
 from neglab.negative_selector.base import NegativeSelector
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
-from neglab.score.base import Score
+from neglab.score.base import LocalScore, Score
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, LabelSet, Outline, ScoredPair, TextBank, UserError, Words
 
@@ -87,7 +90,7 @@ class Parts:
     def before_the_towers(self) -> tuple[Any, ...]:
         """What decides the embeddings: from the same objects come the same ones."""
         corpus = self.corpus if self.selector.needs_corpus else None
-        data = (self.id_dataset, self.id_images, self.ood_datasets, corpus)
+        data = (self.id_dataset, self.id_images, self.ood_datasets, corpus, self.selector.needs_lengths)
         return (self.backbone, self.prompts, *data, self.loading, self.devices, self.store.root)
 
 
@@ -157,6 +160,8 @@ def check(parts: Parts, id_words: Words, corpus_words: Words, scored: bool) -> N
     parts.label_filter.check()
     num_negatives = parts.selector.most(corpus_words, id_words.names)
     if scored:
+        if isinstance(parts.score, LocalScore):
+            parts.backbone.check_patches()
         parts.score.check(Outline(id_words.names, num_negatives, num_id_images))
         if parts.score.order_dependent:
             parts.stream.check()
@@ -171,7 +176,12 @@ def embed(parts: Parts, encoder: Embedder, image_sets: Mapping[str, ImageDataset
     sets = dict(image_sets)
     if parts.id_images is not None:
         sets[ID_IMAGES] = parts.id_images
-    images, (id_labels, corpus) = encoder.embed(sets, [id_words, corpus_words])
+    unshared = [(ID, name) for name in sets if ID in sets and name != ID]
+    unshared += [(ID_IMAGES, name) for name in parts.ood_datasets if ID_IMAGES in sets and name in sets]
+    images, (id_labels, corpus) = encoder.embed(sets, [id_words, corpus_words], unshared)
+    warn_of_near_copies(images, unshared)
+    if parts.selector.needs_lengths:
+        corpus = replace(corpus, lengths=encoder.lengths(corpus.names, corpus.parts_of_speech))
     id_images = None
     if parts.id_images is not None:
         id_images = for_classes(images.pop(ID_IMAGES), parts.id_images.class_names().names, id_words.names)
@@ -216,8 +226,14 @@ def evaluate(parts: Parts, earlier: Embedded | None = None) -> Evaluation:
     """
     material = gather(parts, earlier=earlier)
     bank, images, times = material.bank, material.images, material.times
+    if isinstance(parts.score, LocalScore):
+        with timed(times, "patches"):
+            images = with_local(material.encoder, parts.benchmark, images, parts.score, bank)
     with timed(times, "score"):
-        direct = material.encoder.direct()
+        gallery = None
+        if parts.score.needs_pictures:
+            gallery = Gallery(images, {name: dataset.images() for name, dataset in parts.benchmark.items()})
+        direct = material.encoder.direct(gallery)
         if parts.score.order_dependent:
             id_images = images[ID]
             ood_images = {name: images[name] for name in parts.ood_datasets}
@@ -241,7 +257,8 @@ def filter_labels(
     result = label_filter.apply(selected, id_labels, encoder)
     kept = selected.take(result.positions)
     if result.names != kept.names:
-        kept = replace(kept, names=result.names, embeddings=encoder.encode(result.names, kept.parts_of_speech))
+        embeddings = encoder.encode(result.names, kept.parts_of_speech)
+        kept = replace(kept, names=result.names, embeddings=embeddings, lengths=None)
     return kept, result.verdicts
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 INT64 = 2**63  # what torch can hold
 
 Positive = Annotated[float, Field(gt=0)]
+AboveOne = Annotated[float, Field(gt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
@@ -17,3 +18,4 @@ Count = Annotated[int, Field(ge=1, lt=INT64)]
 CountOrZero = Annotated[int, Field(ge=0, lt=INT64)]
 CountFromTwo = Annotated[int, Field(ge=2, lt=INT64)]
 Seed = Annotated[int, Field(ge=0, lt=INT64)]
+Port = Annotated[int, Field(ge=0, le=65535)]

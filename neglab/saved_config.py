@@ -15,6 +15,7 @@ from neglab.errors import UserError
 ASSETS = "${neglab.assets:}"  # what ships with the package; the one reference that a saved config may hold
 # The YAMLs that name the classes which a saved group may build. Learned prompts keep their class names beside them.
 NAMED_IN = {"backbone": ("backbone/*",), "prompt": ("prompt/*", "detect"), "score": ("score/*",)}
+ASKS_OTHERS = "neglab.chat."  # a language model behind a server, which a file of unknown origin must not name
 
 
 def portable(value: Any) -> Any:
@@ -82,7 +83,8 @@ def _without_reference(text: str, key: str) -> str:
 def _targets(group: str) -> frozenset[str]:
     """The classes that this group's YAMLs name, at any depth."""
     files = [path for pattern in NAMED_IN[group] for path in configs_folder().glob(f"{pattern}.yaml")]
-    return frozenset(target for path in files for target in _named(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    named = (target for path in files for target in _named(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    return frozenset(target for target in named if not target.startswith(ASKS_OTHERS))
 
 
 def _named(node: Any) -> list[str]:

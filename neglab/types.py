@@ -5,16 +5,18 @@ width, L tokens, E token width. Embeddings have unit norm and are float32. A hig
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neglab.errors import UserError as UserError
 
 PartOfSpeech = Literal["noun", "adjective"]
+SAME_IMAGE = 1 - 1e-5  # cosine of two embeddings of one image, for rounding
+ROWS = 4096  # images compared at once with others
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,14 @@ class Words:
         return len(self.names)
 
     @classmethod
-    def nouns(cls, names: Sequence[str]) -> "Words":
-        """Names that are all nouns and have no known synset, such as ID class names."""
-        return cls(tuple(names), ("noun",) * len(names), (None,) * len(names))
+    def nouns(cls, names: Sequence[str], synsets: Sequence[str | None] | None = None) -> "Words":
+        """Names that are all nouns, such as ID class names. None: no synset is known."""
+        return cls(tuple(names), ("noun",) * len(names), (None,) * len(names) if synsets is None else tuple(synsets))
+
+    def take(self, positions: Sequence[int]) -> "Words":
+        """The names at these positions, in the order of the positions."""
+        columns = (self.names, self.parts_of_speech, self.synsets)
+        return Words(*(tuple(column[i] for i in positions) for column in columns))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
@@ -54,16 +61,20 @@ class LabelSet:
         parts_of_speech: "noun" or "adjective", one per name.
         embeddings: [N, D], unit norm, float32.
         synsets: WordNet 3.1 ids where known.
+        lengths: [N], of the embeddings before they got unit norm; None where nobody asks for them.
     """
 
     names: tuple[str, ...]
     parts_of_speech: tuple[PartOfSpeech, ...]
     embeddings: Float[Tensor, "N D"]
     synsets: tuple[str | None, ...]
+    lengths: Float[Tensor, " N"] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.parts_of_speech) == len(self.synsets) == len(self.embeddings):
             raise ValueError("names, parts_of_speech, embeddings and synsets must have one length")
+        if self.lengths is not None and len(self.lengths) != len(self.names):
+            raise ValueError("there must be as many lengths as names")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,6 +91,7 @@ class LabelSet:
             tuple(self.parts_of_speech[i] for i in kept),
             self.embeddings[positions.to(self.embeddings.device)],
             tuple(self.synsets[i] for i in kept),
+            None if self.lengths is None else self.lengths[positions.to(self.lengths.device)],
         )
 
 
@@ -91,14 +103,21 @@ class LabelledEmbeddings:
         embeddings: [N, D], unit norm, float32.
         labels: [N], int64.
         paths: where each image came from, for tables and pictures; may be empty.
+        positions: [N], of each image among all of its set, of which some may be left out; None: not known.
     """
 
     embeddings: Float[Tensor, "N D"]
     labels: Int[Tensor, " N"]
     paths: tuple[str, ...] = ()
+    positions: Int[Tensor, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    def hold(self, embeddings: Float[Tensor, "K D"]) -> Bool[Tensor, " K"]:
+        """Whether each of other images is one of these, by its embedding."""
+        parts = embeddings.split(ROWS)
+        return torch.cat([(part @ self.embeddings.T).amax(dim=1) > SAME_IMAGE for part in parts])
 
 
 @dataclass(frozen=True)
@@ -116,6 +135,16 @@ class TextBank:
     negatives: LabelSet
     logit_scale: float
     id_images: LabelledEmbeddings | None = None
+
+    def to(self, device: torch.device) -> "TextBank":
+        """With all its tensors on a device."""
+        id_labels, negatives = (
+            replace(labels, embeddings=labels.embeddings.to(device)) for labels in (self.id_labels, self.negatives)
+        )
+        images = self.id_images
+        if images is not None:
+            images = replace(images, embeddings=images.embeddings.to(device), labels=images.labels.to(device))
+        return TextBank(id_labels, negatives, self.logit_scale, images)
 
 
 @dataclass(frozen=True)
@@ -162,7 +191,7 @@ class ScoreTable:
         dataset: its name in the results.
         scores: [N], float32 or float64; higher is more ID.
         labels: [N], class index or -1.
-        predicted: [N], the most similar ID class.
+        predicted: [N], the ID class by the method's own rule, or else that of the most similar text.
         paths: one per image; may be empty.
     """
 

@@ -90,8 +90,11 @@ def composes(tmp_path):
         typed = [word for word in shlex.split(line)[1:] if word not in {"-m", "--cfg", "job"}]
         found, overrides = rewrite(typed)
         assert command in (found, None)
-        first = [re.sub(r"^([\w/.]+)=([^,\[(]+),.*", r"\1=\2", word) for word in overrides]
+        first = [re.sub(r"^([\w/.]+)=([^,\[({]+),.*", r"\1=\2", word) for word in overrides]
         first = [re.sub(r"=range\((-?\d+).*", r"=\1", word) for word in first]
+        # What a tuner draws from: its lowest or first. The tuner's own keys are those of a package that is an extra.
+        first = [re.sub(r"=(?:tag\(\w+,)?(?:interval|choice)\(([^,)]+).*", r"=\1", word) for word in first]
+        first = [word for word in first if not word.startswith(("hydra/sweeper", "hydra.sweeper"))]
         return compose(first, found, tmp_path)
 
     return run

@@ -8,7 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
+from neglab.backbone.base import Backbone
+from neglab.detector import Detector
+from neglab.detector.saved import Recipe
+from neglab.score.neglabel import NegLabelScore
 from neglab.types import LabelSet, TextBank
 
 TINY_MODEL = {
@@ -38,10 +43,11 @@ def text_bank(num_classes=5, num_negatives=23, dim=16):
     return TextBank(label_set(num_classes, dim, 1, prefix="class"), label_set(num_negatives, dim, 2), 100.0)
 
 
-def write_tiny_model(folder: Path, seed=0, **text_cfg) -> str:
+def write_tiny_model(folder: Path, seed=0, vision_cfg=None, **text_cfg) -> str:
     """A folder in open_clip's own format with random weights; returns its model name."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {**TINY_MODEL, "text_cfg": {**TINY_MODEL["text_cfg"], **text_cfg}}
+    config["vision_cfg"] = {**config["vision_cfg"], **(vision_cfg or {})}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = open_clip.CLIP(**config)
@@ -60,6 +66,32 @@ def write_pictures(folder: Path, count: int, seed=0) -> list[Path]:
         paths.append(folder / f"picture{i:02d}.png")
         Image.fromarray(pixels.numpy()).save(paths[-1])
     return paths
+
+
+class PixelBackbone(Backbone):
+    """Embeds a picture by fixed random directions of its 8 x 8 pixels; knows no text."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.embedding_dim, self.logit_scale, self.compiled, self.dtype = 16, 100.0, False, torch.float32
+        self.precision, self.fingerprint = "fp32", "of pixels"
+        self.register_buffer("directions", torch.randn(192, 16, generator=torch.Generator().manual_seed(4)))
+        self._transform = Compose([Resize((8, 8)), ToTensor(), Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))])
+
+    def _encode_images(self, images):
+        return images.flatten(1) @ self.directions
+
+    def _none(self, *arguments):
+        raise AssertionError("it knows no text")
+
+    embed_tokens = _full_ids = _num_tokens = _library_road = _shortened_road = _towers = _token_table = _none
+
+
+def pixel_detector(scorer=None, bank=None):
+    """A detector that loads nothing and takes no time."""
+    scorer, bank = scorer or NegLabelScore(4, 0.01, 0), bank or text_bank()
+    recipe = Recipe("neglabel", {"backbone": {"model": "pixels"}, "prompt": {}, "score": {}}, 8, 8, 8, "of pixels")
+    return Detector(PixelBackbone(), None, scorer, bank, recipe, "cpu")
 
 
 class NoEncoder:

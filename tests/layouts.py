@@ -82,10 +82,11 @@ def imagenet_o(root: Path) -> None:
         put(root / f"imagenet-o/{wnid}/{wnid}_3041.JPEG")
 
 
-def cub200(root: Path) -> None:
+def cub200(root: Path, num_classes=200) -> None:
     """CUB_200_2011.tgz: tables that number their lines, and one folder per species."""
     folder = root / "CUB_200_2011"
     birds = ["001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross"]
+    birds = [*birds, *(f"{i:03d}.Bird_{i}" for i in range(4, 200)), "200.Common_Yellowthroat"][:num_classes]
     put(folder / "classes.txt", "".join(f"{i} {bird}\n" for i, bird in enumerate(birds, 1)))
     names = [f"{bird}/{bird[4:]}_{k:04d}_796{k}.jpg" for bird in birds for k in range(3)]
     for name in names:
@@ -203,6 +204,12 @@ def openood(root: Path) -> None:
             put(root / f"images_{size}/{path}")
             lines.append(f"{path} {i if 'imagenet_1k' in path else -1}\n")
         put(root / f"benchmark_imglist/{name}.txt", "".join(lines))
+    name = "ILSVRC2012_val_00000001.JPEG"
+    corrupted = [f"imagenet_c/fog/2/{WNIDS[0]}/{name}", f"imagenet_c/snow/5/{WNIDS[1]}/{name}"]
+    for path in (*corrupted, f"imagenet_c/fog/1/{WNIDS[0]}/{name}"):
+        put(root / f"images_largescale/{path}")
+    lines = [f"{path} {i}\n" for i, path in enumerate(corrupted)]
+    put(root / "benchmark_imglist/imagenet/test_imagenet_c.txt", "".join(lines))
     put(root / "images_largescale/imagenet_1k/val/ILSVRC2012_val_00049999.JPEG")
     put(root / "images_classic/texture/zigzagged/zigzagged_0002.jpg")
 
@@ -239,20 +246,21 @@ def svhn(root: Path) -> None:
 
 def food101(root: Path) -> None:
     folder = root / "food-101"
-    dishes = {name: [f"{name}/{1000 + i}" for i in range(2)] for name in ("apple_pie", "baby_back_ribs")}
+    kinds = ["apple_pie", *(f"dish_{i:03d}" for i in range(99)), "waffles"]
+    dishes = {name: [f"{name}/{1000 + i}" for i in range(2)] for name in kinds}
     for names in dishes.values():
         for name in names:
             put(folder / f"images/{name}.jpg")
     put(folder / "meta/test.json", json.dumps({dish: names[:1] for dish, names in dishes.items()}))
     put(folder / "meta/train.json", json.dumps({dish: names[1:] for dish, names in dishes.items()}))
-    put(folder / "meta/classes.txt", "apple_pie\nbaby_back_ribs\n")
-    put(folder / "meta/labels.txt", "Apple pie\nBaby back ribs\n")
+    put(folder / "meta/classes.txt", "".join(f"{kind}\n" for kind in kinds))
+    put(folder / "meta/labels.txt", "".join(f"{kind.replace('_', ' ').capitalize()}\n" for kind in kinds))
 
 
 def oxford_pet(root: Path) -> None:
     """Breeds of cats begin with a capital, of dogs with a small letter; images has three MATLAB files among it."""
     folder = root / "oxford-iiit-pet"
-    rows = [("Abyssinian", 1, 1), ("american_bulldog", 2, 2)]
+    rows = [("Abyssinian", 1, 1), *((f"breed_{i:02d}", i, 2) for i in range(2, 37)), ("yorkshire_terrier", 37, 2)]
     for split, number in (("trainval", 100), ("test", 201)):
         lines = [f"{breed}_{number} {label} {species} 1\n" for breed, label, species in rows]
         put(folder / f"annotations/{split}.txt", "".join(lines))
@@ -265,13 +273,14 @@ def stanford_cars(root: Path) -> None:
     """Two folders of images, the development kit, and the test labels that came later."""
     folder = root / "stanford_cars"
     for part, table in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
-        names = [f"{i + 1:05d}.jpg" for i in range(4)]
+        names = [f"{i + 1:05d}.jpg" for i in range(196)]
         for name in names:
             put(folder / f"cars_{part}/{name}")
         put(folder / table, b"")
-        rows = [(i % 2 + 1, name) for i, name in enumerate(names)]
+        rows = [(196 - i, name) for i, name in enumerate(names)]
         savemat(folder / table, {"annotations": np.array(rows, dtype=[("class", object), ("fname", object)])})
-    names = np.array(["AM General Hummer SUV 2000", "Acura RL Sedan 2012"], dtype=object)
+    models = ["AM General Hummer SUV 2000", *(f"Car {i}" for i in range(194)), "smart fortwo Convertible 2012"]
+    names = np.array(models, dtype=object)
     savemat(folder / "devkit/cars_meta.mat", {"class_names": names})
 
 
@@ -280,11 +289,57 @@ def places365(root: Path) -> None:
         put(root / f"places365/val_256/Places365_val_{i + 1:08d}.jpg")
 
 
+def imagenet_c(root: Path) -> None:
+    """Each archive holds folders of corruptions, and those of severities; here two classes of the thousand."""
+    for corruption in ("gaussian_noise", "fog"):
+        for severity in (1, 3):
+            for i, wnid in enumerate(WNIDS[:2]):
+                put(root / f"imagenet-c/{corruption}/{severity}/{wnid}/ILSVRC2012_val_{i + 1:08d}.JPEG")
+
+
+def imagenet_es(root: Path) -> None:
+    """By light and camera; the images that were photographed lie beside."""
+    for place in ("auto_exposure/l1/param_1", "param_control/l5/param_27", "sampled_tin_no_resize2"):
+        for wnid in ("n01443537", "n12267677"):
+            put(root / f"ImageNet-ES/es-test/{place}/{wnid}/{wnid}_131.JPEG")
+
+
+def imagenet_ood(root: Path) -> None:
+    for wnid in ("n00440039", "n02056228"):
+        put(root / f"imagenet-ood/{wnid}/{wnid}_10.JPEG")
+
+
+def fgvc_aircraft(root: Path) -> None:
+    """fgvc-aircraft-2013b.tar.gz: images by number, and a table per split and kind of label."""
+    folder = root / "fgvc-aircraft-2013b/data"
+    variants = ["707-320", *(f"A{i}" for i in range(98)), "Yak-42"]
+    put(folder / "variants.txt", "".join(f"{variant}\n" for variant in variants))
+    for start, split in ((0, "trainval"), (100, "test")):
+        numbers = [f"{1025794 + start + i:07d}" for i in range(100)]
+        for number in numbers:
+            put(folder / f"images/{number}.jpg")
+        lines = [f"{number} {variant}\n" for number, variant in zip(numbers, variants, strict=True)]
+        put(folder / f"images_variant_{split}.txt", "".join(lines))
+
+
+def medical(root: Path) -> None:
+    """OpenOOD's chest X-rays and what they are told from: paths start from the folder of each set."""
+    sets = {"bimcv": "medical/bimcv", "ct": "medical/ct", "xraybone": "medical/xraybone", "mnist": "classic"}
+    sets |= {"cifar10": "classic", "texture": "classic", "tin": "classic"}
+    for name, folder in sets.items():
+        lines = []
+        for i in range(2):
+            put(root / f"images_{folder}/{name}_test/{i}.png", picture(kind="PNG"))
+            lines.append(f"{name}_test/{i}.png {i if name == 'bimcv' else -1}\n")
+        put(root / f"benchmark_imglist/covid/test_{name}.txt", "".join(lines))
+
+
 def write_all(root: Path, lists: Path) -> None:
     """Every set below one folder; `lists` holds the WordNet ids of ImageNet-A and -R."""
     for write in (
         imagenet, imagenet_v2, imagenet_sketch, imagenet_o, cub200, waterbirds, placesbg, tiny_imagenet, mos, textures,
         ninco, openimage_o, openood, cifar, mnist, svhn, food101, oxford_pet, stanford_cars, places365,
+        imagenet_c, imagenet_es, imagenet_ood, fgvc_aircraft, medical,
     ):  # fmt: skip
         write(root)
     imagenet_a(root, (lists / "imagenet_a.txt").read_text().split())

@@ -17,12 +17,14 @@ SMALL = {
     "image_pass": {"num_images": 5, "model": MINI},
     "inversion": {"num_images": 6, "num_plain": 2, "backbone": ["backbone=mini"]},
     "lsn_epoch": {"num_classes": 3, "num_images": 16, "backbone": ["backbone=mini"]},
+    "large_sets": {"sizes": (1_000, 3_000), "dim": 8, "part_rows": 700},
     "llm_filter": {"num_questions": 12, "num_plain": 3, "hidden_size": 64, "num_layers": 2, "batch_size": 5},
     "metrics": {"num_id": 60, "num_ood": 40, "num_resamples": 4},
     "mining": {"num_words": 600, "num_classes": 21},
     "neglabel_score": {"num_images": 64, "num_classes": 5, "num_negatives": 200},
     "negrefine_score": {"num_images": 4, "num_negatives": 100, "num_plain": 1, "sets": ["plants"]},
     "scaling": {"smallest": (4, 20, 8), "factors": (1, 10), "num_jpegs": 3, "processes": (1,)},
+    "serve": {"num_images": 6, "num_clients": 3, "size": 64},
     "start": {"repeats": 1, "with_run": False},
     "sweep": {
         "num_images": 60,
@@ -36,7 +38,7 @@ SMALL = {
     "text_bank": {"backbone": ["backbone=mini"], "every": 7000, "plain_every": 2},
     "tokenising": {"every": 700},
 }
-SLOW = {"sweep"}  # it starts the command in a process of its own
+SLOW = {"sweep", "serve"}  # one starts the command in a process of its own, the other mines the whole corpus
 
 
 def test_all_are_tried():

@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from hydra.errors import InstantiationException
+from hydra.errors import InstantiationException, MissingConfigException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from neglab.cli import Task, gpu_of_job, rewrite, users_mistake
-from neglab.config_files import configs_folder
+from neglab.config_files import commands, configs_folder
 from neglab.types import UserError
 
 
@@ -30,6 +30,7 @@ from neglab.types import UserError
         (["seed=fixed"], "evaluate", ["seed=fixed"]),
         (["seed.value=4"], "evaluate", ["seed.value=4"]),
         (["evaluate", "method=mcm"], "evaluate", ["method=mcm"]),
+        (["demo-page", "detector=mine"], "demo_page", ["detector=mine"]),
         (["-m", "evaluate", "seed=1"], "evaluate", ["-m", "seed.value=1"]),
     ],
 )
@@ -37,10 +38,15 @@ def test_the_command_word_and_the_seed(typed, command, passed_on):
     assert rewrite(typed) == (command, passed_on)
 
 
+def test_a_missing_plugin_names_its_extra():
+    error = MissingConfigException("In 'evaluate': Could not find 'hydra/sweeper/optuna'\n\nAvailable options:", None)
+    assert users_mistake(error).endswith("pip install 'neglab[optuna]'")
+
+
 def test_an_unknown_command_word(neglab):
     finished = neglab("evalute")
     assert finished.returncode == 2
-    known = "compare_filters, data, detect, evaluate, explain, learn, negation, report"
+    known = ", ".join(commands())
     assert f"`evalute` is no command; there is {known}" in finished.stderr
 
 
@@ -70,7 +76,8 @@ def test_version(neglab):
 
 
 MISTAKES = [
-    (["metod=mcm"], "metod"),
+    (["metod=mcm"], "Did you mean method?"),
+    (["+metod=mcm"], "Did you mean method?"),
     (["score.num_group=5"], "num_group"),
     (["method=nothing_like_it"], "neglabel"),  # Hydra lists the choices
     (["seed=three"], "seed must be a valid integer; got 'three'"),
@@ -86,11 +93,30 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[mistake[0][0] for mistake in MISTAKES])
-def test_a_users_mistake_gets_a_message_and_no_traceback(neglab, arguments, message):
+def test_a_users_mistake_gets_a_message_and_no_traceback(neglab, tmp_path, arguments, message):
     finished = neglab(*arguments, "logger=csv", "data.num_workers=0")
     assert finished.returncode != 0
     assert message in finished.stderr
     assert "Traceback" not in finished.stderr + finished.stdout
+    assert "Error executing job" not in finished.stderr
+    if reason := list(tmp_path.glob("outputs/*/*/failed.txt")):  # the job had begun
+        assert message in reason[0].read_text()
+
+
+def test_sigterm_says_how_to_go_on(tmp_path):
+    """As a cluster sends it before a time limit, while the command loads."""
+    code = (
+        "import os, signal, neglab.cli as cli; "
+        "cli.Task.run = lambda *_: os.kill(os.getpid(), signal.SIGTERM); "
+        "cli.main()"
+    )
+    arguments = ["method=mcm", "logger=csv"]
+    finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 143
+    assert finished.stderr.strip() == (
+        "Stopped by SIGTERM. What was finished is in the store; it goes on from there with\n"
+        "  neglab method=mcm logger=csv"
+    )
 
 
 LAUNCHED = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
@@ -136,13 +162,15 @@ def test_a_launcher_that_is_not_installed_names_its_extra(tmp_path):
     finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 1
     assert "pip install 'neglab[joblib]'" in finished.stderr and "Traceback" not in finished.stderr
-    preset = OmegaConf.load(configs_folder() / "hydra/launcher/submitit_slurm.yaml")
-    assert "neglab[slurm]" in str(users_mistake(RuntimeError(f"Unknown plugin class : '{preset._target_}'")))
+    for launcher, extra in (("submitit_slurm", "slurm"), ("ray", "ray")):
+        preset = OmegaConf.load(configs_folder() / f"hydra/launcher/{launcher}.yaml")
+        assert f"neglab[{extra}]" in str(users_mistake(RuntimeError(f"Unknown plugin class : '{preset._target_}'")))
 
 
 @pytest.mark.slow
-def test_jobs_at_once_share_the_store_and_one_table(neglab, overrides, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+@pytest.mark.parametrize("launcher", ["joblib", "ray"])
+def test_jobs_at_once_share_the_store_and_one_table(neglab, overrides, tmp_path, launcher):
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
     mining = ["negative_selector.fraction=0.5", "score.num_groups=4"]
     sweep = [
         "-m",
@@ -150,7 +178,7 @@ def test_jobs_at_once_share_the_store_and_one_table(neglab, overrides, tmp_path)
         *overrides,
         *mining,
         "data.num_workers=1",
-        "hydra/launcher=joblib",
+        f"hydra/launcher={launcher}",
     ]
     finished = neglab(*sweep)
     assert finished.returncode == 0, finished.stderr

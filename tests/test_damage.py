@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neglab.chat.answers import parse_answers
+from neglab.chat.captions import parse_captions
 from neglab.chat.recorded import RecordedChat
 from neglab.context.checkpoint import PromptDescription, read_checkpoint, write_checkpoint
 from neglab.corpus.file import FileCorpus
@@ -165,6 +166,7 @@ def csv_text(*lines):
 
 
 ANSWER = {"kind": "proper_noun", "label": "a", "class": None, "question": "q", "answer": "no"}
+CAPTION = json.dumps({"picture": "ab12", "question": "q?", "max_new_tokens": 9, "answer": "a", "model": "m"})
 MESSAGE = {"role": "user", "content": "q"}
 RESULT = {"method": "mcm", "overrides": "", "ood_dataset": "mean", "num_negatives": 3, **dict.fromkeys(AVERAGED, 0.5)}
 EXAMPLE = dict.fromkeys(COLUMNS, "") | {"id_score": 1, "class_share": 0.5}
@@ -173,7 +175,9 @@ KINDS = [
     Kind("prompts", prompts, read_prompts, exact=True),
     Kind("state", state, read_state, exact=True),
     Kind("entry", entry, read_entry, exact=True),
-    Kind("part", part, lambda folder: [one["index"].tolist() for one in read_parts(folder, RowsOf(2, 4))], exact=True),
+    Kind(
+        "part", part, lambda folder: [one["index"].tolist() for one in read_parts(folder, RowsOf(2, (4,)))], exact=True
+    ),
     Kind("rows", rows, lambda folder: StoredRows(folder, 4).lacking(["a", "b"]), exact=True),
     Kind("table", table, read_table),
     Kind("tar", tar, table_of("a.tar", lambda path: list(members(path)))),
@@ -203,6 +207,7 @@ KINDS = [
     Kind(
         "answers", text("a.jsonl", f"{json.dumps(ANSWER)}\n" * 2), lambda f: parse_answers((f / "a.jsonl").read_bytes())
     ),
+    Kind("captions", text("a.jsonl", f"{CAPTION}\n" * 2), lambda f: parse_captions((f / "a.jsonl").read_bytes())),
     Kind(
         "recorded replies",
         text("a.json", json.dumps([{"messages": [MESSAGE], "reply": "- a"}])),

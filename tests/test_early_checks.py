@@ -61,6 +61,12 @@ def run(overrides, benchmark, tmp_path, monkeypatch):
         (["negative_selector=clipscope", "negative_selector.num_far=1", "negative_selector.num_near=1"],
          "got class_rank=50 with 3 classes"),
         (["negative_selector=random", "negative_selector.fraction=0.001"], "Between 1 and 40 negative labels"),
+        (["negative_selector=density"], "got 100 with 40 words"),
+        (["negative_selector=density", "negative_selector.num_neighbours=5", "negative_selector.fraction=0.01"],
+         "got none of 40 words"),
+        (["score=debiased", "score.num_groups=1", "negative_selector=all"], "got 40 with 3 classes and purity=0.5"),
+        (["score=debiased", "negative_selector=nothing"], "got num_groups=100 with 0 negatives"),
+        (["score=oodd", "negative_selector=nothing"], "got num_groups=100 with 0 negatives"),
     ],
 )  # fmt: skip
 def test_it_is_said_before_the_first_pass(run, changes, message):
@@ -71,6 +77,8 @@ def test_it_is_said_before_the_first_pass(run, changes, message):
 @pytest.mark.parametrize(
     "changes",
     [
+        ["method=adaneg", "id_images=image_folder"],  # it ranks by ID names, and so takes no ID images
+        ["score=interneg", "score.extra=intra", "id_images=image_folder"],
         ["method=mcm"],
         ["method=neglabel", "negative_selector.fraction=0.5", "score.num_groups=20"],
         ["method=tins", *OWN_IMAGES, "score.num_groups=40"],
@@ -86,3 +94,11 @@ def test_what_may_work_is_tried(run, changes):
 def test_there_is_nothing_to_explain(run):
     with pytest.raises(UserError, match="nothing to explain"):
         run(["method=mcm"], explain.run)
+
+
+@pytest.mark.parametrize("missing", ["id_dataset.root", "ood_datasets.image_folder.root"])
+def test_images_are_looked_for_before_weights(overrides, tmp_path, missing):
+    """There is no such model: its weights would be asked for first, and fetched where they can be."""
+    changes = ["backbone.model=local-dir:/no/such/model", f"{missing}={tmp_path}/nowhere"]
+    with pytest.raises(UserError, match="The image folder must exist"):
+        build(compose([*overrides, *changes], output=tmp_path))

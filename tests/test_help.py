@@ -56,6 +56,12 @@ def test_every_example_composes(command, line, composes):
     composes(re.split(r" {2,}", line.strip())[0], command)
 
 
+@pytest.mark.parametrize(("command", "line"), EXAMPLES, ids=lambda text: str(text).strip())
+def test_brackets_of_examples_are_quoted(command, line):
+    """zsh takes them for patterns of file names."""
+    assert not re.search(r"[][*?{}]", re.sub("'[^']*'", "", re.split(r" {2,}", line.strip())[0]))
+
+
 def test_a_group_lists_its_options():
     shown = page(["score"])
     assert shown.startswith("score: ")
@@ -79,7 +85,7 @@ def test_an_unknown_word(neglab):
 @pytest.mark.parametrize(
     ("line", "command", "passed_on", "offered"),
     [
-        ("neglab de", "evaluate", "neglab de", ["detect"]),
+        ("neglab de", "evaluate", "neglab de", ["demo_page", "detect"]),
         ("neglab -m ", "evaluate", "neglab -m ", commands()),
         ("neglab learn prompt_learner=l", "learn", "neglab prompt_learner=l", []),
         ("neglab method=mcm s", "evaluate", "neglab method=mcm s", []),

@@ -20,7 +20,7 @@ STREAMS = ["results.csv", "scores/id_image_folder.csv", "scores/image_folder.csv
 WORKLOADS = {
     "embedding": (["method=neglabel", *MINING], TABLES),
     "two processes": (["method=neglabel", *MINING, "trainer=cpu2"], TABLES),
-    "stream": (["method=adaneg", *MINING], STREAMS),
+    "stream": (["method=adaneg", "negative_selector.num_labels=20", "score.num_groups=2"], STREAMS),
     "learning": (["learn", *LEARNING, *FEW], ["prompts.safetensors", "prompts.json", "curves.csv"]),
 }
 

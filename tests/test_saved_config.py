@@ -34,7 +34,7 @@ def test_what_is_saved_is_built_again():
     [
         "os.system", "subprocess.Popen", "pathlib.Path.write_text", "neglab.cli.main", "neglab.embedding.store.Path",
         "neglab.embedding.store.Store", "neglab.prompt.templates.PromptTemplates", "builtins.eval", "", None, 3,
-        ["os.system"],
+        ["os.system"], "neglab.chat.openai_api.OpenAIChat", "neglab.chat.captions.Captioner",
     ],
 )  # fmt: skip
 def test_no_other_class_is_built(target):

@@ -1,51 +1,40 @@
 """The contract of a backbone: an image tower and a text tower that share one embedding space."""
 
-import hashlib
-import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from neglab.types import UserError
+from neglab.weights.filling import Filling, replaced
 from neglab.weights.fingerprint import fingerprint
-
-ImageTransform = Callable[[Image.Image], Tensor]
+from neglab.weights.patches import PatchEncoding
+from neglab.weights.transforms import TRANSFORMS, ImageTransform, chosen_transform
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LONG_TEXTS = ("error", "truncate")
-# The shorter edge before the central crop, in input sizes of the tower, and how it is resized.
-TRANSFORMS: dict[str, tuple[float, InterpolationMode] | None] = {
-    "model": None,
-    "clip": (1.0, InterpolationMode.BICUBIC),
-    "bilinear_224": (1.0, InterpolationMode.BILINEAR),
-    "resize_256": (256 / 224, InterpolationMode.BICUBIC),
-}
 CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere")
 PROBE_PICTURES = (Image.linear_gradient("L"), Image.radial_gradient("L"))
 # Raised when the same weights would give other embeddings than before: old entries of the store no longer match.
 CODE_VERSION = 1
-RANDOM_WEIGHTS_SEED = 0
 TEXTS_AT_ONCE = 4096  # that are tokenized to count: their ids have the context's whole length for a moment
-MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: some list every weight
 
 logger = logging.getLogger(__name__)
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(PatchEncoding, nn.Module, ABC):
     """A dual encoder. Embeddings come out as the towers give them, float32, not normalised.
 
     CLIP's text tower is causal and read at its end token, and BERT's masks what follows that token, so nothing there
     changes an embedding: texts are cut at the longest of their batch. Whether this shortened road gives the library's
-    own embeddings is checked once at loading; a tower for which it does not keeps the library's call.
+    own embeddings is checked once at loading; a tower for which it does not keeps the library's call. Token embeddings
+    go to such a tower in whole contexts, filled up as its tokenizer does; that road is checked too.
 
     Args:
         precision: "fp32", "fp16" or "bf16": of weights and activations.
@@ -65,8 +54,10 @@ class Backbone(nn.Module, ABC):
         network: the library's model.
         tokenizer: the library's.
         padding_id: the token that fills a text up to the context length.
-        can_encode_tokens: the shortened road is exact; it is the only one that takes token embeddings.
-        can_pack: the packed road is exact too.
+        filling: what the tokenizer puts around a text.
+        can_cut: the shortened road is exact.
+        can_encode_tokens: it is, or that of whole contexts is: token embeddings can be encoded.
+        can_pack: the packed road is exact.
 
     Raises:
         UserError: an argument is none of its values.
@@ -82,6 +73,8 @@ class Backbone(nn.Module, ABC):
     network: Any
     tokenizer: Any
     padding_id: int
+    filling: Filling
+    can_cut: bool
     can_encode_tokens: bool
     can_pack: bool
 
@@ -114,30 +107,31 @@ class Backbone(nn.Module, ABC):
         """
         ids, end = self._full_ids(texts)
         self._check_lengths(texts, ids)
-        return (ids[:, : int(end.max()) + 1] if self.can_encode_tokens else ids), end
+        return (ids[:, : int(end.max()) + 1] if self.can_cut else ids), end
 
     def count_tokens(self, texts: Sequence[str]) -> Int[Tensor, " N"]:
         """Of each text, begin and end tokens included; no more than the context holds."""
         chunks = (texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE))
         return torch.cat([self._full_ids(chunk)[1] + 1 for chunk in chunks])
 
-    @abstractmethod
     def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
         """Rows of the token embedding table."""
+        return self._token_table(ids)
 
     def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        """Embeddings of token embeddings, differentiable.
+        """Embeddings of token embeddings, differentiable. What stands behind an end token changes nothing.
 
         Raises:
             UserError: the text tower cannot be fed token embeddings.
         """
         if not self.can_encode_tokens:
             raise UserError(
-                "This method feeds token embeddings to the text tower, which must then read nothing behind the end "
-                "token; this backbone's does. Choose another backbone, such as backbone=mini."
+                "This method feeds token embeddings to the text tower, which must then give what its library gives for "
+                "the words; this backbone's does not. Choose another backbone, such as backbone=mini."
             )
         self._compile_here()
-        return self._shortened_road(token_embeddings.to(self.dtype), end).float()
+        road = self._shortened_road if self.can_cut else self._whole_road
+        return road(token_embeddings.to(self.dtype), end).float()
 
     def encode_continuations(
         self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
@@ -164,7 +158,7 @@ class Backbone(nn.Module, ABC):
 
     def encode_token_ids(self, ids: Int[Tensor, "N L"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         """Embeddings of tokenized texts."""
-        if self.can_encode_tokens:
+        if self.can_cut:
             return self.encode_tokens(self.embed_tokens(ids), end)
         self._compile_here()
         return self._library_road(ids, end).float()
@@ -180,6 +174,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def _towers(self) -> Sequence[nn.Module]:
         """What torch.compile is for: the parts that do the work of images and of texts."""
+
+    @property
+    @abstractmethod
+    def _token_table(self) -> nn.Module:
+        """The text tower's token embedding table."""
 
     @abstractmethod
     def _encode_images(self, images: Tensor) -> Tensor:
@@ -201,6 +200,15 @@ class Backbone(nn.Module, ABC):
     def _shortened_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
         """What the library's call does, from token embeddings of any length."""
 
+    def _whole_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
+        """The library's call for texts of full length, from token embeddings of any length."""
+        return self._fed_road(self.filling.whole(token_embeddings, end, self._token_table), end)
+
+    def _fed_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
+        """The library's call on ids that say where a text ends; their embeddings are replaced on the way."""
+        with replaced(self._token_table, token_embeddings):
+            return self._library_road(self.filling.ids(end, token_embeddings.shape[1]), end)
+
     def _packed_road(self, beginnings: Tensor, endings: Tensor, end: Tensor) -> Tensor:
         """The shortened road for shared beginnings [S, P, E]: of towers that take a mask."""
         raise NotImplementedError
@@ -215,19 +223,25 @@ class Backbone(nn.Module, ABC):
             identity: of the tokenizer and of the library's config, for the fingerprint.
         """
         self.network.float().requires_grad_(False).eval()
-        self._transform = _chosen_transform(self.transform, own, pixels)
+        self._transform = chosen_transform(self.transform, own, pixels)
         transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
         arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
+        empty, first_end = self._full_ids([""])
+        with torch.inference_mode(False):  # backward passes may use it
+            self.filling = Filling(empty[0].tolist(), int(first_end))
         ids, end = self._full_ids(CHECK_TEXTS)
         setting = [*identity, self.context_length, transform, arithmetic, CODE_VERSION]
         self.fingerprint = fingerprint(self.network, setting, lambda: self._on_probe(ids, end))
         # The check runs in float32, before the cast: there the roads differ by rounding alone.
         expected = self._library_road(ids, end)
         self.embedding_dim = int(expected.shape[-1])
-        self.can_encode_tokens = self._is_exact(lambda tokens: self._shortened_road(tokens, end), ids, end, expected)
-        # The begin token is what all texts share.
+        self.can_cut = self._is_exact(lambda tokens: self._shortened_road(tokens, end), ids, end, expected)
+        self.can_encode_tokens = self.can_cut or self._is_exact(
+            lambda tokens: self._whole_road(tokens, end), ids, end, expected
+        )
+        begin = self.filling.begin  # what all texts share
         self.can_pack = self._is_exact(
-            lambda tokens: self._packed_road(tokens[:1, :1], tokens[:, 1:], end)[0], ids, end, expected
+            lambda tokens: self._packed_road(tokens[:1, :begin], tokens[:, begin:], end)[0], ids, end, expected
         )
         self.dtype = PRECISIONS[self.precision]
         self.network.to(self.dtype)
@@ -266,34 +280,3 @@ class Backbone(nn.Module, ABC):
             for tower in self._towers:
                 if tower._compiled_call_impl is None:
                     tower.compile()
-
-
-@contextmanager
-def fixed_random_weights() -> Iterator[None]:
-    """What a library draws while it builds a network comes from one seed; the global state is untouched."""
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would reseed the GPUs too.
-        torch.default_generator.manual_seed(RANDOM_WEIGHTS_SEED)
-        yield
-
-
-def brief(error: Exception) -> str:
-    """A library's error on one line, cut where it is long."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message if len(message) <= MESSAGE_LENGTH else f"{message[:MESSAGE_LENGTH]} ..."
-
-
-def vocabulary_digest(tokenizer: Any) -> str:
-    """Of a transformers tokenizer: its words and rules."""
-    rules = getattr(tokenizer, "backend_tokenizer", None)  # tokenizers written in Python alone have none
-    content = rules.to_str() if rules is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _chosen_transform(name: str, own: ImageTransform, pixels: ImageTransform) -> ImageTransform:
-    recipe = TRANSFORMS[name]
-    if recipe is None:
-        return own
-    enlargement, interpolation = recipe
-    size = own(Image.new("RGB", (64, 64))).shape[-1]
-    return Compose([Resize(round(size * enlargement), interpolation), CenterCrop(size), pixels])

@@ -4,20 +4,24 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from jaxtyping import Float, Int
+from open_clip.tokenizer import get_clean_fn
 from PIL import Image
 from torch import Tensor, nn
 
-from neglab.backbone.base import Backbone, brief, fixed_random_weights, vocabulary_digest
+from neglab.backbone.base import Backbone
 from neglab.ranges import Positive
 from neglab.types import UserError
-from neglab.weights.files import advice
+from neglab.weights.files import advice, look_for_hub
+from neglab.weights.loading import brief, fixed_random_weights, vocabulary_digest
 
 NO_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+SIGLIP = ("siglip", "siglip2")  # model types
+CANONICAL = "canonicalize"  # open_clip's name of SigLIP's cleaning
 RETRIEVAL_HEAD = ("vision_model", "vision_proj", "text_encoder", "text_proj")  # the parts of BLIP's
 
 
@@ -42,7 +46,8 @@ class HuggingFaceBackbone(Backbone):
 
     The architecture that the checkpoint's configuration names is built: a model with `get_text_features` and
     `get_image_features`, or BLIP's for image-text retrieval. The attention mask goes to towers whose tokenizer makes
-    one; SigLIP's has none and reads its padding.
+    one, but not to SigLIP's, which reads its padding. SigLIP knows texts in lower case without punctuation alone; where
+    its tokenizer leaves a text as it is, that is done here, as open_clip does.
 
     Args:
         model: a model id on the Hugging Face hub, or a local folder.
@@ -54,8 +59,8 @@ class HuggingFaceBackbone(Backbone):
         compile: the towers, as of every backbone.
 
     Raises:
-        UserError: the model cannot be found, is no dual encoder, has weights of another architecture, or has no
-            temperature and `logit_scale` is None.
+        UserError: the model cannot be found, is no dual encoder, has weights of another architecture, takes images as
+            lists of patches (NaFlex), or has no temperature and `logit_scale` is None.
 
     Source: Wolf et al., "Transformers: State-of-the-Art Natural Language Processing", 2020.
     Differs: SigLIP adds a bias to its logits and takes their sigmoid; here, as for every backbone, scores are made of
@@ -77,12 +82,15 @@ class HuggingFaceBackbone(Backbone):
         self.logit_scale = _own_logit_scale(self.network, model) if logit_scale is None else float(logit_scale)
         self.tokenizer.padding_side = "right"
         self.padding_id = self.tokenizer.pad_token_id
+        self.is_siglip = self.network.config.model_type in SIGLIP
+        tokens = self.tokenizer(["A Cat.", "a cat"]).input_ids
+        self.canonicalizes = self.is_siglip and tokens[0] != tokens[1]
         self.context_length = min(self.tokenizer.model_max_length, _num_positions(self.network))
         own = ProcessedImage(processor)
         self._check_space(model, own)
         words = vocabulary_digest(self.tokenizer)
         identity = [type(self.network).__name__, type(self.tokenizer).__name__, words, _own_config(self.network.config)]
-        self._settle(own, own.without_resizing(), identity)
+        self._settle(own, own.without_resizing(), identity + [CANONICAL] * self.canonicalizes)
 
     @property
     def _text_tower(self) -> nn.Module:
@@ -99,9 +107,6 @@ class HuggingFaceBackbone(Backbone):
             return self.network.vision_proj(self.network.vision_model(pixel_values=images)[0][:, 0])
         return _features(self.network.get_image_features(pixel_values=images))
 
-    def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
-        return self._token_table(ids)
-
     @property
     def _token_table(self) -> nn.Embedding:
         vocabulary = self.network.config.text_config.vocab_size
@@ -110,34 +115,18 @@ class HuggingFaceBackbone(Backbone):
 
     def _library_road(self, ids: Tensor, end: Tensor) -> Tensor:
         inputs = {"input_ids": ids}
-        if "attention_mask" in self.tokenizer.model_input_names:
+        if "attention_mask" in self.tokenizer.model_input_names and not self.is_siglip:
             inputs["attention_mask"] = (torch.arange(ids.shape[1], device=ids.device) <= end[:, None]).long()
         if _is_retrieval_head(self.network):
             return self.network.text_proj(self.network.text_encoder(**inputs)[0][:, 0])
         return _features(self.network.get_text_features(**inputs))
 
     def _shortened_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
-        """The library's call itself, on ids that say where the text ends; their embeddings are replaced on the way."""
-        end_id, filler = self._end_and_filler
-        ids = torch.full(token_embeddings.shape[:2], filler, device=token_embeddings.device)
-        ids = ids.scatter(1, end[:, None], end_id)
-        # A copy: some towers add the positions in place.
-        hook = self._token_table.register_forward_hook(lambda *_: token_embeddings.clone())
-        try:
-            return self._library_road(ids, end)
-        finally:
-            hook.remove()
-
-    @property
-    def _end_and_filler(self) -> tuple[int, int]:
-        """The id of the end token, and a lower one that neither ends nor pads."""
-        tokenizer = self.tokenizer
-        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        return end, next(i for i in range(3) if i not in (end, tokenizer.pad_token_id))
+        return self._fed_road(token_embeddings, end)
 
     def _full_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         tokens = self.tokenizer(
-            list(texts),
+            self._cleaned(texts),
             padding="max_length",
             max_length=self.context_length,
             truncation=True,
@@ -147,7 +136,10 @@ class HuggingFaceBackbone(Backbone):
         return tokens.input_ids, tokens.attention_mask.sum(dim=1) - 1
 
     def _num_tokens(self, text: str) -> int:
-        return len(self.tokenizer(text, verbose=False).input_ids)
+        return len(self.tokenizer(self._cleaned([text]), verbose=False).input_ids[0])
+
+    def _cleaned(self, texts: Sequence[str]) -> list[str]:
+        return list(map(get_clean_fn(CANONICAL), texts)) if self.canonicalizes else list(texts)
 
     @torch.inference_mode()
     def _check_space(self, model: str, own: ProcessedImage) -> None:
@@ -184,11 +176,19 @@ def _load(model: str, revision: str | None) -> tuple[Any, Any, Any]:
     with _loading(model):
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
         processor = transformers.AutoImageProcessor.from_pretrained(model, revision=revision)
+    if "spatial_shapes" in processor.model_input_names:
+        raise UserError(
+            f"A backbone's images must be pixels of one size; backbone.model={model} is a NaFlex model, which takes "
+            "lists of patches of images of any shape. Choose one of a fixed size, such as "
+            "google/siglip2-base-patch16-224."
+        )
     return network, tokenizer, processor
 
 
 @contextmanager
 def _loading(model: str) -> Iterator[None]:
+    if not Path(model).expanduser().exists():
+        look_for_hub()
     try:
         yield
     # A missing model, damaged files and missing packages raise errors of many kinds.

@@ -6,14 +6,15 @@ import logging
 import math
 import warnings
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
 import open_clip
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from open_clip.tokenizer import get_clean_fn
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
@@ -24,9 +25,10 @@ from torch.nn.functional import pad
 from torchvision.transforms import Compose
 
 import neglab.weights.prototypes  # noqa: F401 (open_clip finds the shipped model's image tower by its name)
-from neglab.backbone.base import Backbone, ImageTransform, brief, fixed_random_weights, vocabulary_digest
+from neglab.backbone.base import Backbone, ImageTransform
 from neglab.types import UserError
-from neglab.weights.files import advice, check_digests
+from neglab.weights.files import advice, check_digests, look_for_hub
+from neglab.weights.loading import brief, fixed_random_weights, vocabulary_digest
 
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
@@ -119,7 +121,8 @@ class OpenCLIPBackbone(Backbone):
         self.word_ids = WordIds(self.tokenizer) if WordIds.fit(self.tokenizer) else None
         inner = getattr(self.tokenizer, "tokenizer", None)  # a transformers tokenizer that open_clip wraps
         self.padding_id = getattr(inner, "pad_token_id", 0)
-        self.context_length = int(self.network.context_length)
+        self.end_id = _end_id(self.tokenizer)
+        self.context_length = int(self.tokenizer.context_length)  # a tower of transformers has positions for more
         self.logit_scale = round(float(self.network.logit_scale.detach().exp()), 4)
         words = vocabulary_digest(inner) if inner is not None else _rules(self.tokenizer)
         pixels = Compose(cast(Compose, own).transforms[-3:])  # to RGB, to a tensor, mean and standard deviation
@@ -132,13 +135,18 @@ class OpenCLIPBackbone(Backbone):
 
     @property
     def _towers(self) -> Sequence[nn.Module]:
-        return self.network.visual, self._tower.transformer
+        # Of a text tower of transformers the layers alone: token embeddings come in by a hook before them.
+        text = getattr(self._tower.transformer, "encoder", self._tower.transformer)
+        holds_table = any(part is self._token_table for part in text.modules())
+        return (self.network.visual,) if holds_table else (self.network.visual, text)
 
     def _encode_images(self, images: Tensor) -> Tensor:
         return self.network.encode_image(images)
 
-    def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
-        return self._tower.token_embedding(ids)
+    @property
+    def _token_table(self) -> nn.Module:
+        tower = self._tower
+        return tower.token_embedding if hasattr(tower, "token_embedding") else tower.transformer.get_input_embeddings()
 
     def _library_road(self, ids: Tensor, end: Tensor) -> Tensor:
         return self.network.encode_text(ids)
@@ -168,20 +176,13 @@ class OpenCLIPBackbone(Backbone):
 
     def _full_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         ids = self.tokenizer(list(texts)) if self.word_ids is None else self.word_ids.padded(texts)
-        return ids, self._end_positions(ids)
+        # Behind the end token may stand others of its kind, where it pads as well.
+        return ids, (ids == self.end_id).int().argmax(dim=1)
 
     def _num_tokens(self, text: str) -> int:
         if hasattr(self.tokenizer, "encode"):
             return len(self.tokenizer.encode(text)) + 2  # begin and end
         return len(self.tokenizer.tokenizer(self.tokenizer.clean_fn(text), verbose=False).input_ids)
-
-    def _end_positions(self, ids: Tensor) -> Tensor:
-        """CLIP's end token has the highest id; other tokenizers name theirs."""
-        pool_type = getattr(self._tower, "pool_type", getattr(self._tower, "text_pool_type", "argmax"))
-        if pool_type == "eos":
-            end_id = getattr(self._tower, "eos_id", getattr(self._tower, "text_eos_id", None))
-            return (ids == end_id).int().argmax(dim=1)
-        return ids.argmax(dim=1)
 
 
 def _layout(end: Int[Tensor, " N"], begin: int) -> tuple[Tensor, ...]:
@@ -225,8 +226,10 @@ def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform
     is_random = pretrained is None and ":" not in model
     if model.startswith(LOCAL):
         check_digests(Path(model.removeprefix(LOCAL)))
+    elif not is_random:
+        look_for_hub()
     try:
-        with warnings.catch_warnings(record=True) as caught, fixed_random_weights():
+        with warnings.catch_warnings(record=True) as caught, fixed_random_weights(), _own_lines_unsaid():
             warnings.simplefilter("always")
             network, _, transform = open_clip.create_model_and_transforms(
                 model, pretrained=pretrained, require_pretrained=not is_random
@@ -234,10 +237,12 @@ def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform
             tokenizer = open_clip.get_tokenizer(model)
     # Damaged and foreign files raise errors of many kinds in open_clip and in what it reads them with.
     except Exception as error:
+        name = f"backbone.model={model} with backbone.pretrained={pretrained}"
+        if unreachable := advice(error):
+            raise UserError(f"The weights of {name} are not on this machine.{unreachable}") from error
         raise UserError(
-            f"backbone.model={model} with backbone.pretrained={pretrained} could not be loaded: {brief(error)} "
-            "open_clip.list_pretrained() lists the names and tags; a weights file must be of this very model."
-            f"{advice(error)}"
+            f"{name} could not be loaded: {brief(error)} open_clip.list_pretrained() lists the names and tags; a "
+            "weights file must be of this very model."
         ) from error
     for warning in caught:
         if "QuickGELU mismatch" in str(warning.message):
@@ -250,11 +255,36 @@ def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform
     return network, cast(ImageTransform, transform), tokenizer
 
 
+@contextmanager
+def _own_lines_unsaid() -> Iterator[None]:
+    """Without what open_clip writes to the root logger: its errors say the same."""
+    root = logging.getLogger()
+    root.addFilter(_no)
+    try:
+        yield
+    finally:
+        root.removeFilter(_no)
+
+
+def _no(record: logging.LogRecord) -> bool:
+    return False
+
+
 def _rules(tokenizer: open_clip.SimpleTokenizer) -> list[Any]:
     """Words, merges and cleaning of CLIP's own tokenizer."""
     words = hashlib.sha256(json.dumps([tokenizer.encoder, list(tokenizer.bpe_ranks)]).encode()).hexdigest()
     functions = [getattr(one, "__name__", None) for one in (tokenizer.clean_fn, tokenizer.reduction_fn)]
     return [words, tokenizer.pat.pattern, *functions]
+
+
+def _end_id(tokenizer: Any) -> int:
+    """Of the token behind a text's last."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return tokenizer.eot_token_id
+    if getattr(tokenizer, "strip_sep_token", False):  # CLIPA's: open_clip puts a zero in its place
+        return 0
+    inner = tokenizer.tokenizer
+    return inner.sep_token_id if inner.eos_token_id is None else inner.eos_token_id
 
 
 def _other_activation(model: str) -> str:

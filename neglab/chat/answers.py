@@ -210,7 +210,8 @@ class Tally:
             raise UserError(
                 f"The language model must answer yes or no; {len(self.unclear)} of {self.num_answers} answers are "
                 f"neither, such as {examples}. A model that thinks first needs room to do so, or a switch that stops "
-                "it (llm_filter.max_tokens or max_new_tokens, llm_filter.extra_fields); else take another model. "
+                "it (llm_filter.max_tokens or max_new_tokens, llm_filter.reasoning); else hold it to yes or no "
+                "(llm_filter.answer_form), or take another model. "
                 "Whole answers are kept. So many are borne: llm_filter.max_unclear"
             )
         return answers

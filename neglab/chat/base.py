@@ -2,18 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from neglab.chat.replies import Reply
 from neglab.types import UserError
 
 # What a failure while answering questions ends with: the answers are stored one by one (`StoredAnswers`).
 KEPT = "The answers so far are kept: the same command goes on from there."
-Message = Mapping[str, str]  # "role": "system", "user" or "assistant"; "content": its text
+Message = Mapping[str, Any]  # "role": "system", "user" or "assistant"; "content": its text, or parts with pictures
 
 
 class Chat(ABC):
-    """A language model that answers questions under one fixed system prompt."""
+    """A language model that answers questions under one fixed system prompt.
+
+    Attributes:
+        sees_pictures: a message may have pictures among its parts.
+    """
+
+    sees_pictures: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -16,6 +16,7 @@ from neglab.chat.base import KEPT, Chat, Message, question_messages, require_cou
 from neglab.chat.next_token import NextToken, batches, longest_first, pad_left
 from neglab.chat.replies import Reply
 from neglab.types import UserError
+from neglab.weights.files import look_for_hub
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +201,8 @@ class HuggingFaceChat(Chat):
 
     @cached_property
     def _tokenizer(self) -> Any:
+        if not Path(self.model).exists():
+            look_for_hub()
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(self.model, revision=self.revision or "main")
         except Exception as error:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count, without_system
 from neglab.chat.replies import Reply
+from neglab.chat.request_forms import ANSWER_FORMS, REASONING, chosen
 from neglab.types import UserError
 
 NO_KEY = "none"  # servers on one's own machine ask for none, the client for some
@@ -35,15 +36,18 @@ class OpenAIChat(Chat):
             "max_completion_tokens".
         system_role: what the server calls the role of the system prompt: "system" or "developer"; None: the model
             knows none, and the system prompt stands before the question.
-        extra_fields: more fields of each request, as the server knows them: {"reasoning_effort": "low"}, or an answer
-            held to a choice or a JSON schema.
+        extra_fields: more fields of each request, as the server knows them.
         api_key_variable: environment variable that holds the key. The key itself is never kept, logged or written.
         system_prompt: opens every question's conversation.
+        reasoning: how long the model thinks first, a key of `REASONING`; None leaves it to the server.
+        answer_form: what holds the answers to questions to yes or no, a key of `ANSWER_FORMS`; None: nothing.
 
     Raises:
         UserError: an argument is out of range; openai is not installed; the server refuses the key, the model or
             the request; or it cannot be reached.
     """
+
+    sees_pictures: ClassVar[bool] = True  # where the model behind the server does
 
     def __init__(
         self,
@@ -59,6 +63,8 @@ class OpenAIChat(Chat):
         extra_fields: Mapping[str, Any],
         api_key_variable: str,
         system_prompt: str,
+        reasoning: str | None = None,
+        answer_form: str | None = None,
     ) -> None:
         if urlsplit(base_url).scheme not in ("http", "https"):
             raise UserError(f"The language model's base_url must begin with http:// or https://; got {base_url!r}.")
@@ -88,7 +94,8 @@ class OpenAIChat(Chat):
         self.max_tokens = max_tokens
         self.limit_field = limit_field
         self.system_role = system_role
-        self.extra_fields = _plain(extra_fields)
+        self.extra_fields = {**chosen("reasoning", reasoning, REASONING), **_plain(extra_fields)}
+        self.answer_fields = chosen("answer_form", answer_form, ANSWER_FORMS)
         self.api_key_variable = api_key_variable
         self.system_prompt = system_prompt
 
@@ -97,6 +104,7 @@ class OpenAIChat(Chat):
         # Left out where they are as in older stores, whose answers stay good.
         unusual = {} if self.system_role == "system" else {"system_role": self.system_role}
         unusual |= {"extra_fields": self.extra_fields} if self.extra_fields else {}
+        unusual |= {"answer_fields": self.answer_fields} if self.answer_fields else {}
         return {
             "chat": "openai_api",
             "base_url": self._public_url,
@@ -110,10 +118,10 @@ class OpenAIChat(Chat):
 
     def ask(self, questions: Sequence[str]) -> Iterator[tuple[int, Reply]]:
         conversations = [question_messages(self.system_prompt, question) for question in questions]
-        yield from self._answers(conversations, self.max_tokens, KEPT)
+        yield from self._answers(conversations, self.max_tokens, KEPT, self.answer_fields)
 
     def complete(self, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[Reply]:
-        found = dict(self._answers(conversations, max_new_tokens, ""))
+        found = dict(self._answers(conversations, max_new_tokens, "", {}))
         return [found[i] for i in range(len(conversations))]
 
     @property
@@ -140,7 +148,7 @@ class OpenAIChat(Chat):
         return openai.OpenAI(base_url=self.base_url, api_key=key, timeout=self.timeout, max_retries=self.retries)
 
     def _answers(
-        self, conversations: Sequence[Sequence[Message]], max_tokens: int, kept: str
+        self, conversations: Sequence[Sequence[Message]], max_tokens: int, kept: str, fields: Mapping[str, Any]
     ) -> Iterator[tuple[int, Reply]]:
         """Answers as they come. After a failure nothing new is sent, and what is under way is still handed on.
 
@@ -149,6 +157,7 @@ class OpenAIChat(Chat):
         if not conversations:
             return
         client, failure, stop = self._client(), None, Event()
+        settings = {self.limit_field: max_tokens, "extra_body": {**fields, **self.extra_fields}}
         waiting: SimpleQueue[tuple[int, Sequence[Message]]] = SimpleQueue()
         done: SimpleQueue[tuple[int, Reply | BaseException] | None] = SimpleQueue()
         for item in enumerate(conversations):
@@ -159,7 +168,7 @@ class OpenAIChat(Chat):
                 while not stop.is_set():
                     i, messages = waiting.get_nowait()
                     try:
-                        if (reply := self._request(client, messages, max_tokens, stop)) is not None:
+                        if (reply := self._request(client, messages, settings, stop)) is not None:
                             done.put((i, reply))
                     except BaseException as error:
                         stop.set()
@@ -183,13 +192,15 @@ class OpenAIChat(Chat):
         if failure is not None:
             raise self._translated(failure, kept) from None
 
-    def _request(self, client: Any, messages: Sequence[Message], max_tokens: int, stop: Event) -> Reply | None:
+    def _request(
+        self, client: Any, messages: Sequence[Message], settings: Mapping[str, Any], stop: Event
+    ) -> Reply | None:
         """The server's answer, or None where another request has failed before this one began."""
         for attempt in range(self.retries + 1):
             if stop.is_set():
                 return None
             try:
-                return self._reply(client, messages, max_tokens)
+                return self._reply(client, messages, settings)
             except ValueError:  # no chat completion, such as JSON that is cut; the client repeats what else may pass
                 if attempt == self.retries:
                     stop.set()
@@ -200,19 +211,16 @@ class OpenAIChat(Chat):
                 raise
         return None
 
-    def _reply(self, client: Any, messages: Sequence[Message], max_tokens: int) -> Reply:
-        settings: dict[str, Any] = {self.limit_field: max_tokens}
+    def _reply(self, client: Any, messages: Sequence[Message], settings: Mapping[str, Any]) -> Reply:
         if self.temperature is not None:
-            settings["temperature"] = self.temperature
+            settings = {**settings, "temperature": self.temperature}
         if self.system_role is None:
             messages = without_system(messages)
         sent = [
             {**message, "role": self.system_role} if message["role"] == "system" else dict(message)
             for message in messages
         ]
-        answer = client.chat.completions.create(
-            model=self.model, messages=sent, extra_body=self.extra_fields, **settings
-        )
+        answer = client.chat.completions.create(model=self.model, messages=sent, **settings)
         if error := getattr(answer, "error", None):  # some servers send their errors with status 200
             raise ValueError(error.get("message", error) if isinstance(error, dict) else error)
         try:

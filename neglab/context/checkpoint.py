@@ -24,7 +24,7 @@ class PromptDescription:
     """What a checkpoint's tensors belong to.
 
     Attributes:
-        learner: "coop", "cocoop" or "lsn".
+        learner: its name, "coop", "cocoop", "locoop" or "lsn".
         class_names: C names in the order of the rows.
         backbone: its fingerprint; the tensors mean nothing to another.
         seed: of the learner's random choices.

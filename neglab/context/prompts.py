@@ -28,18 +28,19 @@ class ContextPrompts(nn.Module):
     Args:
         tokens: of the whole prompts, cut at the longest, [N, L, E].
         end: position of each end token, [N]; stays on the CPU, since the shape of a pass hangs on it.
-        num_tokens: n, vectors of a context; they stand at positions 1 to n.
+        num_tokens: n, vectors of a context.
+        begin: B, tokens before a text, behind which a context stands: 1, or 0 where the tokenizer has no begin token.
     """
 
     prefix: Tensor
     suffix: Tensor
 
-    def __init__(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"], num_tokens: int) -> None:
+    def __init__(self, tokens: Float[Tensor, "N L E"], end: Int[Tensor, " N"], num_tokens: int, begin: int) -> None:
         super().__init__()
         self.num_tokens, self.end = num_tokens, end
         # Buffers move with the module; they can always be looked up again, so no checkpoint holds them.
-        self.register_buffer("prefix", tokens[:1, :1], persistent=False)
-        self.register_buffer("suffix", tokens[:, 1 + num_tokens :], persistent=False)
+        self.register_buffer("prefix", tokens[:1, :begin], persistent=False)
+        self.register_buffer("suffix", tokens[:, begin + num_tokens :], persistent=False)
 
     def __len__(self) -> int:
         return len(self.end)
@@ -53,7 +54,7 @@ class ContextPrompts(nn.Module):
             context: M is 1 for contexts that all names share, or N.
 
         Returns:
-            Token embeddings of the P = 1 + n tokens up to the name and of what follows, and the position of each end
+            Token embeddings of the P = B + n tokens up to the name and of what follows, and the position of each end
             token in its whole prompt.
         """
         begin = self.prefix.expand(*context.shape[:2], -1, -1)
@@ -80,14 +81,15 @@ def context_prompts(
     endings = _endings(names, class_name)
     texts = [" ".join([PLACEHOLDER] * num_tokens + [ending]) for ending in endings]
     ids, end = encoder.tokenize(texts)
-    if (ids[:, 1 : 1 + num_tokens] != ids[0, 1]).any():
+    begin = int(encoder.tokenize([""])[1])
+    if (ids[:, begin : begin + num_tokens] != ids[0, begin]).any():
         raise UserError(
             f"Learned contexts need a tokenizer that takes {PLACEHOLDER!r} as one token; this backbone's does not. "
             "Choose another backbone, such as backbone=mini."
         )
     with torch.no_grad():
         tokens = encoder.embed_tokens(ids.to(device)).detach().float()
-    return ContextPrompts(tokens, end, num_tokens)
+    return ContextPrompts(tokens, end, num_tokens, begin)
 
 
 def check_length(backbone: Backbone, names: Sequence[str], num_tokens: int, class_name: bool) -> None:

@@ -1,8 +1,10 @@
 """Nouns and adjectives of the WordNets that nltk reads: other versions, and other languages."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
+from zipfile import BadZipFile
 
 from nltk.corpus.reader import CorpusReader
 from nltk.corpus.reader.wordnet import ADJ, ADJ_SAT, NOUN, WordNetCorpusReader, WordNetError
@@ -70,7 +72,7 @@ class NLTKWordNetCorpus(Corpus):
                 f"nltk must find {' and '.join(packages)} in its data, and does not. Fetch what is missing with "
                 f"`python -m nltk.downloader {' '.join(packages)}`, or set NLTK_DATA to the folder that has it."
             ) from error
-        except (WordNetError, OSError, ValueError, AssertionError) as error:
+        except (WordNetError, OSError, ValueError, AssertionError, BadZipFile, zlib.error) as error:
             raise UserError(
                 f"corpus.wordnet={self.wordnet} and corpus.multilingual={self.multilingual} must be data that nltk can "
                 f"read; it says: {error}. Fetch them again."

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from neglab.corpus.base import Corpus, Word, counted, entries_of, lines_of, sample
 from neglab.ranges import Count, CountOrZero, Seed
@@ -105,6 +106,11 @@ def _tag(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
         raise UserError(
             "nltk must have its English tagger, and lacks it. Fetch it once with "
             "`python -m nltk.downloader averaged_perceptron_tagger_eng`, or take all words as nouns: corpus=file."
+        ) from error
+    except (BadZipFile, OSError, ValueError) as error:
+        raise UserError(
+            f"nltk's English tagger must be whole; it cannot be read: {error}. Delete it and fetch it again with "
+            "`python -m nltk.downloader averaged_perceptron_tagger_eng`."
         ) from error
     for word in words:
         yield from tagger.tag([word])

@@ -16,8 +16,8 @@ class TextFilesCorpus(Corpus):
     Args:
         path: the folder.
         file_order: which list is read first decides the part of speech of a word that stands in several. "authors":
-            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "alphabetical";
-            or a list of file names.
+            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "nouns_first":
+            InterNeg's, AdaNeg's, TANL's and TINS's; "alphabetical"; or a list of file names.
         exclude: file names without ".txt" that are not read, such as "noun.person".
 
     Raises:

@@ -25,6 +25,8 @@ FILE_ORDERS = {
         *(name for name in LEXNAMES if name not in LAST_NOUNS + ADJECTIVES), *ADJECTIVES, *LAST_NOUNS,
     ),
     "alphabetical": tuple(sorted(LEXNAMES)),
+    # InterNeg's, OpenOOD-VLM's and TINS's code takes the nouns out of the adjectives.
+    "nouns_first": tuple(sorted(LEXNAMES, key=lambda lexname: (not lexname.startswith("noun"), lexname))),
 }  # fmt: skip
 OFFICIAL = {
     "lexnames": LEXNAMES[:-2],
@@ -55,8 +57,9 @@ class WordNetCorpus(Corpus):
         lexnames: lexicographer files that are read; None: as the flavour says.
         exclude: lexicographer files that are not read, such as "noun.person".
         file_order: which file is read first decides the part of speech of a word that stands in several. "authors":
-            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "alphabetical";
-            "given": as `lexnames` has it.
+            the order that reproduces the labels NegLabel released; "negrefine_authors": NegRefine's; "nouns_first":
+            a word that is both is a noun, as for InterNeg, AdaNeg, TANL and TINS; "alphabetical"; "given": as
+            `lexnames` has it.
         first_lemma_only: the first lemma of each synset alone; None: as the flavour says.
         min_length: shorter names, in characters, are dropped; None: as the flavour says.
         drop_antonym_cluster_heads: drop adjectives of adj.all that open an antonym cluster; None: as the flavour says.

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from neglab.data.pictures import as_rgb
+from neglab.data.pictures import as_rgb, upright
 from neglab.data.view import RandomCrop
 from neglab.files import check_regular
 from neglab.types import UserError, Words
@@ -63,6 +63,19 @@ class ImageFile(ImageSource):
 
 
 @dataclass(frozen=True)
+class Photo(ImageFile):
+    """A file that is one picture, turned as its EXIF orientation says: as people see it."""
+
+    @property
+    def key(self) -> str:
+        return "upright"
+
+    def rgb(self) -> Image.Image:
+        with self.open() as image:
+            return as_rgb(upright(image))
+
+
+@dataclass(frozen=True)
 class ImageList:
     """Images with the index of their class, -1 for images of no ID class; in a fixed order.
 
@@ -79,6 +92,11 @@ class ImageList:
     @classmethod
     def of_files(cls, paths: Sequence[Path], labels: Sequence[int]) -> "ImageList":
         return cls(tuple(map(ImageFile, paths)), tuple(labels))
+
+    def upright(self) -> "ImageList":
+        """For images of one's own: files are turned as people see them; benchmarks are read as they were published."""
+        sources = (Photo(source.path) if isinstance(source, ImageFile) else source for source in self.sources)
+        return replace(self, sources=tuple(sources))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -126,6 +144,14 @@ class ImageDataset(ABC):
         Raises:
             UserError: the place is missing or empty.
         """
+
+    def look(self) -> None:
+        """List the images now, for `listing` to hand on: what is missing is said before anything slow begins."""
+        vars(self)["_listed"] = self.images()
+
+    def listing(self) -> ImageList:
+        """`images`, or what the last `look` found; a long list is not kept any longer."""
+        return vars(self).pop("_listed", None) or self.images()
 
     def counted(self, images: ImageList) -> ImageList:
         """The same images, after a warning if they are not as many as the published set holds."""

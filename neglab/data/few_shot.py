@@ -1,6 +1,7 @@
 """Few images of each ID class, for the methods that learn the classes from images."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -30,7 +31,7 @@ class FewShot(ImageDataset):
         if view not in VIEWS:
             raise UserError(f"id_images.view must be one of {', '.join(VIEWS)}; got {view!r}.")
         self.dataset, self.num_per_class, self.seed, self.view = dataset, num_per_class, seed, view
-        self.place = dataset.place
+        self.place, self._upright = dataset.place, False
 
     def class_names(self) -> Words:
         return self.dataset.class_names()
@@ -42,11 +43,18 @@ class FewShot(ImageDataset):
         images, draw = self.dataset.images(), generator(self.seed)
         labels = torch.tensor(images.labels)
         kept: list[int] = []
-        for label in range(len(self.class_names())):
-            members = (labels == label).nonzero().flatten()
+        counts = (labels + 1).bincount(minlength=len(self.class_names()) + 1).tolist()
+        for members in labels.argsort(stable=True).split(counts)[1:]:  # the first are of no class
             kept += members[torch.randperm(len(members), generator=draw)[: self.num_per_class]].sort().values.tolist()
         view = RandomCrop(self.seed) if self.view == "random_crop" else None
-        return replace(images.take(kept), view=view)
+        chosen = replace(images.take(kept), view=view)
+        return chosen.upright() if self._upright else chosen
+
+    def upright(self) -> "FewShot":
+        """The same images, each turned as its EXIF orientation says."""
+        turned = copy(self)
+        turned._upright = True
+        return turned
 
 
 def check_classes(names: Iterable[str], id_names: Sequence[str]) -> None:
@@ -84,6 +92,6 @@ def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequ
     known = set(labels.tolist())
     check_classes([name for i, name in enumerate(id_names) if place[name] in known], id_names)
     kept = (labels >= 0).nonzero().flatten()
-    return LabelledEmbeddings(
-        images.embeddings[kept], labels[kept], tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()
-    )
+    paths = tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()
+    positions = None if images.positions is None else images.positions[kept]
+    return LabelledEmbeddings(images.embeddings[kept], labels[kept], paths, positions)

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from neglab.data.base import About, ImageDataset, ImageList, ImageSource
-from neglab.data.names import Names, as_words, given_names, numbered, require_words, spoken
+from neglab.data.names import Names, as_class_names, as_words, given_names, numbered, spoken
 from neglab.files import read_bytes
 from neglab.types import UserError, Words
 
@@ -109,8 +109,7 @@ class HuggingFaceDataset(ImageDataset):
         labels = self._rows.select_columns([column])[:][column]
         own = getattr(self._rows.features[column], "names", None)
         if names is None and own is not None:
-            names = [spoken(name) for name in own]
-            require_words(names, f"column {column} of {self.place}")
+            names = as_class_names([spoken(name) for name in own], f"column {column} of {self.place}")
         return numbered(labels, names, f"column {column} of {self.place}")
 
     def _column(self, name: str | None) -> str:

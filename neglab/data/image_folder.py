@@ -11,7 +11,7 @@ from natsort import natsorted
 
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import on_disk
-from neglab.data.names import Names, as_words, composed, given_names, require_words, spoken, warn_of_marks
+from neglab.data.names import Names, as_class_names, as_words, composed, given_names, spoken, warn_of_marks
 from neglab.data.pictures import is_junk, is_picture
 from neglab.types import UserError, Words
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 ENDINGS_SHOWN = 8  # of what is passed over, the most frequent first
+HEIC = {".heic", ".heif"}  # photos of telephones, which Pillow reads by a package of its own
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip", ".7z", ".rar")
 
 
@@ -30,13 +31,14 @@ class ImageFolder(ImageDataset):
         labelled: True: each subfolder of `root` is one class (an ID dataset), in natural order: 2 before 10. False:
             all images below `root`, of no class (an OOD dataset).
         class_names: with `labelled`, the names in the order of the subfolders, or a mapping from each subfolder to its
-            name; given, or in a file (see `given_names`). None: the subfolders' names, underscores read as spaces.
+            name; given, or in a file (see `given_names`). None: the subfolders' names, underscores read as spaces, or
+            where they are WordNet ids, the names of those classes.
         folders: only these subfolders, in this order: a list, or a text file with one name per line. None: all.
         about: what is known of a published set.
 
     Raises:
         UserError: on first use, for a missing folder, an empty class, a count of names that does not fit, or
-            subfolders that are numbers or WordNet ids where no names are given.
+            subfolders that are numbers or unknown WordNet ids where no names are given.
     """
 
     def __init__(
@@ -60,9 +62,8 @@ class ImageFolder(ImageDataset):
         keys = self.class_keys()
         names = given_names(self._names, [composed(key) for key in keys])
         if names is None:
-            names = [spoken(key) for key in keys]
+            names = as_class_names([spoken(key) for key in keys], f"the subfolders of {self.root}")
             warn_of_marks(names)
-            require_words(names, f"the subfolders of {self.root}")
         if len(names) != len(keys):
             raise UserError(
                 f"There must be one class name per subfolder; got {len(names)} names and {len(keys)} subfolders in "
@@ -76,7 +77,7 @@ class ImageFolder(ImageDataset):
                 ", ".join(f"{key} = {name}" for key, name in zip(keys[:3], names, strict=False)),
                 ", ".join(sorted(keys)[:3]),
             )
-        return as_words(names)
+        return as_words(names, keys)
 
     def class_keys(self) -> Sequence[str]:
         return [folder.name for folder in self._subfolders()] if self.labelled else ()
@@ -159,7 +160,9 @@ def images_in(folders: Sequence[Path]) -> list[list[Path]]:
         kinds = [f"{count} {ending or 'without ending'}" for ending, count in skipped.most_common(ENDINGS_SHOWN)]
         more = ", ..." if len(skipped) > ENDINGS_SHOWN else ""
         place = os.path.commonpath(folders)
-        logger.warning("%d files below %s are no images: %s%s", skipped.total(), place, ", ".join(kinds), more)
+        advice = " (pip install 'neglab[heic]' reads them)" if HEIC & set(skipped) else ""
+        listed = ", ".join(kinds) + more + advice
+        logger.warning("%d files below %s are no images: %s", skipped.total(), place, listed)
     return [[Path(path) for path in paths] for paths in found]
 
 

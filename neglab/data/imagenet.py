@@ -4,18 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from open_clip import IMAGENET_CLASSNAMES
-from timm.data.imagenet_info import ImageNetInfo
-
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.image_folder import images_below, images_in
 from neglab.data.listed import whole_tables
-from neglab.data.names import Names, given_names, read_lines
+from neglab.data.names import Names, given_names, read_lines, synsets_of
+from neglab.data.wnids import BY_INDEX, NAMES, WNIDS
 from neglab.types import UserError, Words
 
-WNIDS: tuple[str, ...] = tuple(ImageNetInfo("imagenet-1k").label_names())  # sorted, so in the order of the class index
-NAMES = dict(zip(WNIDS, IMAGENET_CLASSNAMES, strict=True))
-BY_INDEX = {str(i): wnid for i, wnid in enumerate(WNIDS)}
 LABEL_LISTS = ("val.txt", "LOC_val_solution.csv", "ILSVRC2012_devkit_t12")
 
 
@@ -46,7 +41,8 @@ class ImageNetFolder(ImageDataset):
         self._wnids, self._label_list = wnids, label_list
 
     def class_names(self) -> Words:
-        return Words.nouns([NAMES[wnid] for wnid in self.wnids()])
+        wnids = self.wnids()
+        return Words.nouns([NAMES[wnid] for wnid in wnids], synsets_of(wnids))
 
     def images(self) -> ImageList:
         if not self.root.is_dir():

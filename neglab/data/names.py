@@ -13,6 +13,7 @@ import numpy as np
 
 from neglab.data.name_files import read_names, read_text
 from neglab.types import UserError, Words
+from neglab.wordnet import synset_of_wnid
 
 logger = logging.getLogger(__name__)
 
@@ -112,13 +113,22 @@ def _count(start: int, names: Sequence[str]) -> list[int]:
     return list(range(start, start + len(names)))
 
 
-def require_words(names: Sequence[str], place: str) -> None:
-    """Hold class names that nobody has chosen, such as those of folders, to be words.
+def as_class_names(keys: Sequence[str], place: str) -> list[str]:
+    """What classes are called that nobody has named, by their folders or labels.
+
+    WordNet ids give way to names: those of ImageNet-1K on the papers' list, for other classes the first of WordNet's.
 
     Raises:
-        UserError: they are numbers or WordNet ids.
+        UserError: they are numbers, or WordNet ids among others or of no known synset.
     """
+    names = list(keys)
     ids = [name for name in names if WNID.fullmatch(name)]
+    if ids and len(ids) == len(names):
+        from neglab.data.wnids import wnid_names  # slow to import
+
+        if (found := wnid_names(ids)) is not None:
+            logger.warning("The classes in %s are WordNet ids; they are named %s", place, _pairs(ids, found))
+            return found
     if ids or (names and all(name.isdecimal() for name in names)):
         kind, example = ("WordNet ids", ids[0]) if ids else ("numbers", names[0])
         raise UserError(
@@ -126,13 +136,29 @@ def require_words(names: Sequence[str], place: str) -> None:
             "their names: a list, or a file (text, CSV, JSON or YAML) of them in this order or by id. For classes of "
             "ImageNet-1K: id_dataset=imagenet1k id_dataset.root=FOLDER id_dataset.wnids=FILE"
         )
+    return names
 
 
-def as_words(names: Sequence[str]) -> Words:
-    """Class names as nouns. Names that stand more than once are kept with a warning: ImageNet's own list has two."""
+def _pairs(keys: Sequence[str], names: Sequence[str]) -> str:
+    shown = ", ".join(f"{key} = {name}" for key, name in zip(keys[:3], names, strict=False))
+    return f"{shown}, ..." if len(keys) > 3 else shown
+
+
+def as_words(names: Sequence[str], keys: Sequence[str] = ()) -> Words:
+    """Class names as nouns. Names that stand more than once are kept with a warning: ImageNet's own list has two.
+
+    Args:
+        names: in the order of their index.
+        keys: what the classes are called where their images lie; WordNet ids say which sense of a name is meant.
+    """
     if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         logger.warning("These class names stand more than once and are kept: %s", ", ".join(repeated))
-    return Words.nouns(names)
+    return Words.nouns(names, synsets_of(keys) if keys else None)
+
+
+def synsets_of(keys: Sequence[str]) -> list[str | None]:
+    """The WordNet 3.1 synset of each class that goes by a WordNet id, such as n01440764; None for another key."""
+    return [synset_of_wnid(key) if WNID.fullmatch(key) else None for key in keys]
 
 
 def spoken(name: str) -> str:
@@ -163,6 +189,7 @@ def numbered(
         UserError: numbers without names, an unknown name, a number beyond them, or several labels of an image.
     """
     distinct = list(dict.fromkeys(_one_label(label, place) for label in labels))
+    position_of: dict[object, int]
     if names is None:
         nameless = [label for label in distinct if not isinstance(label, str)]
         if all(isinstance(label, str) and label.isdecimal() for label in distinct):
@@ -172,9 +199,11 @@ def numbered(
                 f"Labels that are no names need names; got {nameless[0]!r} in {place}. Set id_dataset.class_names to a "
                 "list, or to a file with one name per line."
             )
-        names = sorted({str(label) for label in distinct})
-        require_words(names, place)
-    position_of: dict[object, int] = {name: i for i, name in reversed(list(enumerate(names)))}
+        keys = sorted({str(label) for label in distinct})
+        names = as_class_names(keys, place)
+        position_of = {key: i for i, key in enumerate(keys)}
+    else:
+        position_of = {name: i for i, name in reversed(list(enumerate(names)))}
     if not all(label in position_of for label in distinct):
         check_counted_from_0([int(str(label)) for label in distinct if str(label).isdecimal()], len(names), place)
         position_of |= {kind(i): i for i in range(len(names)) for kind in (int, str)}

@@ -1,10 +1,16 @@
 """What counts as a picture among files, and how its pixels become RGB."""
 
 import os
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
+
+with suppress(ImportError):  # neglab[heic]: the photos of telephones
+    from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+
+    register_heif_opener()
 
 # Formats that Pillow knows without being able to read them by itself; for PostScript it would run another program.
 UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
@@ -23,6 +29,11 @@ def extensions() -> frozenset[str]:
 def is_picture(name: str) -> bool:
     """Whether a file of this name, with its folders or without, is read as an image: by its ending, junk apart."""
     return os.path.splitext(name)[1].lower() in extensions() and not any(map(is_junk, name.split("/")))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says it was held; one with none as it is."""
+    return ImageOps.exif_transpose(image)
 
 
 def is_junk(name: str) -> bool:

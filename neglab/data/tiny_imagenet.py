@@ -6,7 +6,7 @@ from neglab.data.archive import fetch
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.image_folder import images_by_folder
 from neglab.data.listed import listed_files, whole_tables
-from neglab.data.names import read_lines
+from neglab.data.names import read_lines, synsets_of
 from neglab.types import UserError, Words
 
 SPLITS = ("train", "val")
@@ -41,7 +41,7 @@ class TinyImageNet(ImageDataset):
         wnids = self._wnids()
         with whole_tables(self.root):
             names = dict(line.split("\t", 1) for line in read_lines(self.root / "words.txt"))
-            return Words.nouns([names[wnid].split(",")[0] for wnid in wnids])
+            return Words.nouns([names[wnid].split(",")[0] for wnid in wnids], synsets_of(wnids))
 
     def images(self) -> ImageList:
         label_of = {wnid: label for label, wnid in enumerate(self._wnids())}

@@ -4,15 +4,14 @@ import logging
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
+from scipy.stats import beta
 from torch import Tensor
 
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
 
-BISECTIONS = 40  # of [0, 1]: to 1e-12
 SLACK = 1e-9  # 0.95 * 20 is 19, whatever the floats say
 
 
@@ -87,6 +86,17 @@ def calibrate(
     return Calibration(threshold, count, accepted, id_acceptance, lower, upper, confidence)
 
 
+def origin(calibration: Calibration | None, threshold: float | None, neutral: float | None) -> str:
+    """Where a detector's threshold comes from, in a few words."""
+    if calibration is not None:
+        return calibration.describe()
+    if threshold is not None:
+        return "set by hand"
+    if neutral is None:
+        return "none: this score has no neutral value; calibrate it on ID images, or set a threshold"
+    return "the score's neutral value, as much ID as OOD; not calibrated on ID images"
+
+
 def check_count(count: int, id_acceptance: float, confidence: float, margin: float) -> None:
     """Raise a UserError where so many ID images are too few for one of them to lie below the threshold."""
     check_shares(id_acceptance=id_acceptance, confidence=confidence, margin=margin)
@@ -130,16 +140,9 @@ def _num_wanted(count: int, id_acceptance: float) -> int:
 
 def _chance(successes: int, count: int, tail: float) -> float:
     """The chance of a success at which at least so many of `count` succeed with probability `tail`."""
-    low, high = 0.0, 1.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tail(successes, count, middle) < tail else (low, middle)
-    return (low + high) / 2
+    return float(beta.ppf(tail, successes, count - successes + 1))
 
 
 def _tail(successes: int, count: int, chance: float) -> float:
     """P(at least so many successes of `count`), for a chance strictly between 0 and 1."""
-    k = torch.arange(successes, count + 1, dtype=torch.float64)
-    n = torch.tensor(float(count), dtype=torch.float64)
-    ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-    return float((ways + k * math.log(chance) + (n - k) * math.log1p(-chance)).exp().sum())
+    return float(beta.cdf(chance, successes, count - successes + 1))

@@ -2,9 +2,7 @@
 
 import logging
 import math
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,19 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
+from neglab import digits
 from neglab.backbone.base import Backbone, ImageTransform
-from neglab.compose import build, compose, resolved
+from neglab.compose import build, compose, resolved, settled
 from neglab.data.names import Names, given_names
-from neglab.detector.calibration import Calibration, calibrate
-from neglab.detector.image_inputs import ImageInput, as_list, transformed
+from neglab.detector.calibration import Calibration, calibrate, origin
+from neglab.detector.decent import DecentCorpus
+from neglab.detector.hub import OnHub
+from neglab.detector.image_inputs import ImageInput
+from neglab.detector.image_reader import ReadImages, read_images
+from neglab.detector.judge import Judge
 from neglab.detector.predictions import Prediction, predictions
 from neglab.detector.saved import Recipe, Settings, read_detector, write_detector
-from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import gather
 from neglab.prompt.templates import PromptTemplates
 from neglab.saved_config import construct
@@ -30,20 +31,19 @@ from neglab.types import TextBank, UserError
 
 logger = logging.getLogger(__name__)
 
-SAME_IMAGE = 1 - 1e-5  # cosine of two embeddings of one image, for rounding
-ROWS = 4096  # images compared at once with those that the method has learned from
 
-
-class Detector:
+class Detector(OnHub):
     """Scores images by how well they belong to the ID classes: a higher score is more ID.
 
-    `create` makes one, `load` reads one back. A call's result depends on its images alone: nothing is kept between
-    calls. Within a call, the scores that learn while they test (`method=adaneg`, `interneg`, `tanl`, `tins`,
-    `clipscope`) take the images as one stream, in the order given; they begin anew with each call.
+    `create` makes one, `load` reads one back, `push_to_hub` and `from_pretrained` take it to others. A call's result
+    depends on its images alone: nothing is kept between calls. Within a call, the scores that learn while they test
+    (`method=adaneg`, `interneg`, `tanl`, `tins`, `clipscope`) take the images as one stream, in the order given; they
+    begin anew with each call.
 
     Images may be PIL images, paths, folders, uint8 arrays [H, W, 3], uint8 tensors [3, H, W], or floating tensors
-    [3, H, W] that went through `transform`; one of them, a list of them, or a batched array or tensor. Large folders
-    are for `neglab detect`, which stores embeddings and resumes.
+    [3, H, W] that went through `transform`; one of them, a batched array or tensor, or a list, an iterator or a
+    DataLoader of them (of its pairs the first counts). Pictures are turned as their EXIF orientation says. One that
+    cannot be read stops nothing. Large folders are for `neglab detect`, which stores embeddings and resumes.
 
     Args:
         backbone: the dual encoder.
@@ -57,6 +57,8 @@ class Detector:
         UserError: the score cannot work with this bank.
     """
 
+    progress_bar = True  # on a terminal, where there is more than one batch
+
     def __init__(
         self,
         backbone: Backbone,
@@ -66,17 +68,17 @@ class Detector:
         recipe: Recipe,
         device: str | None = None,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.backbone, self.prompts, self.scorer, self.recipe = backbone, prompts, scorer, recipe
-        self.bank = _moved(bank, self.device)
         self.calibration: Calibration | None = None
         self._threshold: float | None = None
         logger.info("The model %s judges", recipe.model)
         if recipe.caution:
             logger.warning("The model %s: %s", recipe.model, recipe.caution)
-        with self._encoder() as encoder:
-            scorer.init(self.bank, encoder)  # what does not fit is said before any image is encoded
-        if len(bank.id_labels) == 1 and not len(bank.negatives) and self._is_constant():
+        self._judge = Judge(
+            backbone, prompts, scorer, bank, recipe,
+            torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        )  # fmt: skip
+        if len(bank.id_labels) == 1 and not len(bank.negatives) and self._judge.is_constant():
             raise UserError(
                 f"method={recipe.method} scores every image alike where there is one class. Name more classes, or "
                 "choose a method with negative labels, such as method=neglabel."
@@ -122,16 +124,37 @@ class Detector:
         if device is None and config.trainer.accelerator == "cpu":
             device = "cpu"
         parts = build(config)
+        if config.get("decent", False):
+            parts = replace(parts, corpus=DecentCorpus(parts.corpus))
+        if config.get("upright", False) and parts.id_images is not None:
+            parts = replace(parts, id_images=parts.id_images.upright())
         bank = gather(parts, image_sets={}).bank
+        groups = resolved(config, ("backbone", "prompt", "score"))
         recipe = Recipe(
             method,
-            resolved(config, ("backbone", "prompt", "score")),
+            {**groups, "score": settled(groups["score"], lambda: parts.backbone.logit_scale)},
             parts.loading.image_batch_size,
             parts.loading.text_batch_size,
             parts.stream.batch_size if parts.score.order_dependent else parts.loading.score_batch_size,
             parts.backbone.fingerprint,
         )
         return cls(parts.backbone, parts.prompts, parts.score, bank, recipe, device)
+
+    @property
+    def bank(self) -> TextBank:
+        """ID classes, negatives and few ID images, on the device."""
+        return self._judge.bank
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._judge.device
+
+    def to(self, device: str | torch.device) -> "Detector":
+        """Let it compute elsewhere."""
+        bank, chosen = self.bank, torch.device(device)
+        self._judge = Judge(self.backbone, self.prompts, self.scorer, bank, self.recipe, chosen)
+        return self
 
     @property
     def transform(self) -> ImageTransform:
@@ -155,21 +178,30 @@ class Detector:
     @property
     def threshold_origin(self) -> str:
         """Where the threshold comes from, in a few words."""
-        if self.calibration is not None:
-            return self.calibration.describe()
-        if self._threshold is not None:
-            return "set by hand"
-        if self.scorer.neutral is None:
-            return "none: this score has no neutral value; calibrate it on ID images, or set a threshold"
-        return "the score's neutral value, as much ID as OOD; not calibrated on ID images"
+        return origin(self.calibration, self._threshold, self.scorer.neutral)
 
-    def score(self, images: ImageInput | Iterable[ImageInput]) -> Float[Tensor, " N"]:
-        """The ID score of each image, float64; higher is more ID."""
-        return self.score_embeddings(self.embed(images))
+    def __repr__(self) -> str:
+        names, shown = self.bank.id_labels.names, 3
+        classes = ", ".join(names[:shown]) + ", ..." * (len(names) > shown)
+        threshold = "none" if self.threshold is None else digits.shown(self.threshold)
+        return (
+            f"<Detector of {len(names)} classes ({classes}) by {self.recipe.method} with {self.recipe.model}, "
+            f"{len(self.bank.negatives)} negative labels, threshold {threshold}: {self.threshold_origin}>"
+        )
 
-    def predict(self, images: ImageInput | Iterable[ImageInput]) -> list[Prediction]:
-        """Score, decision and the labels that decide, for each image."""
-        return self.predict_embeddings(self.embed(images))
+    def score(self, images: ImageInput | Iterable[Any]) -> Float[Tensor, " N"]:
+        """The ID score of each image, float64; higher is more ID. NaN where one cannot be read."""
+        found = self._read(images)
+        scores = torch.full((len(found.paths),), torch.nan, dtype=torch.float64)
+        scores[found.places] = self.score_embeddings(found.embeddings)
+        return scores
+
+    def predict(self, images: ImageInput | Iterable[Any]) -> list[Prediction]:
+        """Score, decision and the labels that decide, for each image; one that cannot be read with its reason."""
+        found = self._read(images)
+        readable = iter(self.predict_embeddings(found.embeddings, [found.paths[i] for i in found.places]))
+        broken = {i: Prediction.unreadable(found.paths[i], error) for i, error in found.errors.items()}
+        return [broken[i] if i in broken else next(readable) for i in range(len(found.paths))]
 
     def calibrate(
         self,
@@ -182,7 +214,7 @@ class Detector:
 
         Args:
             id_images: images of the ID classes, drawn as later ones will be. Those that the method has learned from
-                are left out.
+                are left out, and those that cannot be read.
             id_acceptance: the share to accept.
             confidence: of the interval of the true share.
             margin: a warning says how many images it takes where the interval reaches further below `id_acceptance`.
@@ -190,38 +222,41 @@ class Detector:
         Raises:
             UserError: too few images, or a score that learns while it tests.
         """
-        return self.calibrate_embeddings(self.embed(id_images), id_acceptance, confidence, margin)
+        return self.calibrate_embeddings(self._read(id_images).embeddings, id_acceptance, confidence, margin)
 
-    @torch.no_grad()
-    def embed(self, images: ImageInput | Iterable[ImageInput]) -> Float[Tensor, "N D"]:
-        """Unit-norm embeddings on the CPU."""
+    def embed(self, images: ImageInput | Iterable[Any]) -> Float[Tensor, "N D"]:
+        """Unit-norm embeddings on the CPU; of a method that looks at patches (`glmcm`) with one column more.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        found = self._read(images)
+        for position, error in found.errors.items():
+            place = found.paths[position] or f"that in place {position}"
+            raise UserError(f"Images must be readable; {place} is not: {error}")
+        return found.embeddings
+
+    def _read(self, images: ImageInput | Iterable[Any]) -> ReadImages:
         self.backbone.to(self.device)
-        found, size = [torch.empty(0, self.backbone.embedding_dim)], self.recipe.image_batch_size
-        listed = as_list(images)
-        for start in range(0, len(listed), size):
-            pixels = torch.stack(list(transformed(listed[start : start + size], self.transform)))
-            found.append(normalize(self.backbone.encode_image(pixels.to(self.device)), dim=1).cpu())
-        embeddings = torch.cat(found)
-        if not embeddings.isfinite().all():
-            raise UserError("Embeddings must be finite; some are not. Try backbone.precision=fp32.")
-        return embeddings
+        return read_images(images, self._judge.rows, self.device, self.recipe.image_batch_size, self.progress_bar)
 
-    @torch.no_grad()
     def score_embeddings(self, embeddings: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        """The ID scores of images whose unit-norm embeddings are known, float64."""
-        scores = [torch.empty(0, dtype=torch.float64)]
-        with self._encoder() as encoder:
-            state = self.scorer.init(self.bank, encoder)
-            for start in range(0, len(embeddings), self.recipe.score_batch_size):
-                batch = embeddings[start : start + self.recipe.score_batch_size].to(self.device)
-                values, state = self.scorer.step(state, batch)
-                scores.append(values.double().cpu())
-        return torch.cat(scores)
+        """The ID scores of images whose unit-norm embeddings are known, float64.
 
-    def predict_embeddings(self, embeddings: Float[Tensor, "N D"]) -> list[Prediction]:
+        Raises:
+            UserError: they are not those that `embed` makes for this method.
+        """
+        return self._judge(embeddings).scores.cpu()
+
+    def predict_embeddings(
+        self, embeddings: Float[Tensor, "N D"], paths: Sequence[str | None] | None = None
+    ) -> list[Prediction]:
         """Score, decision and the labels that decide, of images whose unit-norm embeddings are known."""
-        scores = self.score_embeddings(embeddings)
-        return predictions(scores, embeddings.to(self.device), self.bank, self.threshold)
+        if not len(embeddings):
+            return []
+        known, temperature = paths or [None] * len(embeddings), self.scorer.share_temperature
+        whole = embeddings[:, : self.backbone.embedding_dim].to(self.device)
+        return predictions(self._judge(embeddings), whole, self.bank, self.threshold, temperature, known)
 
     def calibrate_embeddings(
         self, embeddings: Float[Tensor, "N D"], id_acceptance: float, confidence: float, margin: float
@@ -234,9 +269,8 @@ class Detector:
                 "choose a method that judges each image by itself, such as method=neglabel."
             )
         if self.bank.id_images is not None:
-            learned, parts = self.bank.id_images.embeddings, embeddings.to(self.device).split(ROWS)
-            known = torch.cat([(part @ learned.T).amax(dim=1) > SAME_IMAGE for part in parts])
-            embeddings = embeddings[~known.cpu()]
+            whole = embeddings[:, : self.backbone.embedding_dim].to(self.device)
+            embeddings = embeddings[~self.bank.id_images.hold(whole).cpu()]
         self.calibration = calibrate(self.score_embeddings(embeddings), id_acceptance, confidence, margin)
         self._threshold = self.calibration.threshold
         return self.calibration
@@ -263,29 +297,3 @@ class Detector:
         detector = cls(backbone, prompts, scorer, bank, recipe, device)
         detector._threshold, detector.calibration = settings.threshold, settings.calibration
         return detector
-
-    def _is_constant(self) -> bool:
-        """An image at the first class and one opposite to it score alike."""
-        label = self.bank.id_labels.embeddings[:1].cpu()
-        return len(self.score_embeddings(torch.cat([label, -label])).unique()) == 1
-
-    @contextmanager
-    def _encoder(self) -> Iterator[Any]:
-        """For the scores that encode texts. What it encodes is forgotten: other batches would move the last bits."""
-        if not self.scorer.needs_encoder or self.prompts is None:
-            yield None
-            return
-        self.backbone.to(self.device)
-        with tempfile.TemporaryDirectory(prefix="neglab-names-") as place:
-            yield DirectTextEncoder(self.backbone, self.prompts, Path(place), self.recipe.text_batch_size)
-
-
-def _moved(bank: TextBank, device: torch.device) -> TextBank:
-    """The bank with all its tensors on a device."""
-    id_labels, negatives = (
-        replace(labels, embeddings=labels.embeddings.to(device)) for labels in (bank.id_labels, bank.negatives)
-    )
-    id_images = bank.id_images
-    if id_images is not None:
-        id_images = replace(id_images, embeddings=id_images.embeddings.to(device), labels=id_images.labels.to(device))
-    return TextBank(id_labels, negatives, bank.logit_scale, id_images)

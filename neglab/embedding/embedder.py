@@ -4,9 +4,10 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import Any, ClassVar, TypeVar
 
+import lightning as L
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -14,23 +15,26 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.data.base import ImageDataset, ImageList
+from neglab.data.shared import Pair, check_unshared
+from neglab.embedding.gallery import Gallery
 from neglab.embedding.module import (
     EmbeddingBatches,
     EmbeddingJob,
     EmbeddingModule,
-    ImageJob,
     PartFolders,
     TextJob,
     check_finite,
 )
+from neglab.embedding.requests import ImageRequest, LengthRequest, TextRequest
 from neglab.embedding.store import Entry, Manifest, Store
 from neglab.embedding.task import described
 from neglab.embedding.text_encoder import DirectTextEncoder
-from neglab.parts import Rows, RowsOf, StoredRows, merge_parts, read_parts
+from neglab.embedding.unreadable import readable
+from neglab.parts import Rows, RowsOf, StoredRows, check_complete, merge_parts, read_parts
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import SLOT, PromptTemplates
 from neglab.ranges import Count, CountOrZero
-from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
+from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, Words
 
 AS_GIVEN = PromptTemplates([SLOT], [SLOT], normalise_before_mean=True)
 
@@ -48,6 +52,9 @@ class Loading:
         max_unreadable: so many unreadable images per set are skipped; one more stops the run.
         score_batch_size: stored embeddings per scoring step.
         download: public sets that torchvision can fetch are fetched where they are missing.
+        allow_shared: sets that must not share images may.
+        hash_files: images are told by their content, for which each file is read once more; or else by place, inode,
+            times and size.
     """
 
     image_batch_size: Count
@@ -56,66 +63,11 @@ class Loading:
     max_unreadable: CountOrZero
     score_batch_size: Count
     download: bool = False
+    allow_shared: bool = False
+    hash_files: bool = True
 
 
-class _TextRequest:
-    """Names wanted in embeddings: their entry in the store, and how it is made of the rows of their prompts."""
-
-    def __init__(
-        self,
-        embedder: "Embedder",
-        prompts: PromptTemplates,
-        names: Sequence[str],
-        parts_of_speech: Sequence[PartOfSpeech],
-    ) -> None:
-        self.embedder, self.prompts, self.names, self.parts_of_speech = embedder, prompts, names, parts_of_speech
-        identity = {
-            "kind": "text",
-            **embedder.text_identity,
-            **prompts.identity,
-            "names": list(names),
-            "parts_of_speech": list(parts_of_speech),
-        }
-        self.entry = embedder.store.entry(identity, kind="text", num_labels=len(names))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def prompted(self) -> tuple[list[str], Int[Tensor, " P"]]:
-        return self.prompts.expand(self.names, self.parts_of_speech)
-
-    def finish(self, stored: StoredRows) -> None:
-        texts, owner = self.prompted
-        embeddings = self.prompts.average(stored.rows(texts), owner, len(self.names))
-        self.entry.write(self.prompts.replace_known(self.names, embeddings, self.embedder))
-
-
-class _ImageRequest:
-    """The images of one set: their entry in the store, and the job that makes it."""
-
-    def __init__(self, embedder: "Embedder", images: ImageList) -> None:
-        self.images = images
-        files = [source.origin for source in images.sources if source.origin is not None]
-        content = embedder.store.file_digests(files)
-        identity = {
-            "kind": "image",
-            "backbone": embedder.backbone.fingerprint,
-            "images": [(content[source.origin] if source.origin else "", source.key) for source in images.sources],
-            "view": str(images.view),
-        }
-        self.entry = embedder.store.entry(identity, kind="image", num_images=len(images))
-        transform, batch_size = embedder.backbone.image_transform(), embedder.loading.image_batch_size
-        self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def finish(self, raw: Float[Tensor, "N D"]) -> None:
-        self.entry.write(normalize(torch.nan_to_num(raw), dim=1), self.job.unreadable(raw))
-
-
-Request = TypeVar("Request", _TextRequest, _ImageRequest)
+Request = TypeVar("Request", TextRequest, ImageRequest)
 
 
 class Embedder:
@@ -129,8 +81,11 @@ class Embedder:
         loading: batch sizes, workers and patience with unreadable images.
 
     Attributes:
+        unit: an image's row is an embedding, of unit norm.
         num_encoded: items that went through the towers since construction, not found in the store.
     """
+
+    unit: ClassVar[bool] = True
 
     def __init__(
         self, backbone: Backbone, prompts: PromptTemplates, store: Store, devices: Devices, loading: Loading
@@ -141,41 +96,47 @@ class Embedder:
         self.num_encoded = 0
 
     def embed(
-        self, images: Mapping[str, ImageDataset], words: Sequence[Words]
+        self, images: Mapping[str, ImageDataset], words: Sequence[Words], unshared: Sequence[Pair] = ()
     ) -> tuple[dict[str, LabelledEmbeddings], list[LabelSet]]:
         """Embeddings of image sets and of names; everything that the store misses goes through one pass.
 
         Args:
             images: the sets, by name.
             words: lists of names, prompted with the run's templates.
+            unshared: pairs of sets that must have no picture in common.
 
         Returns:
             The sets' embeddings without their unreadable images, and one label set per list of names.
 
         Raises:
-            UserError: a place is missing, an image unreadable beyond `max_unreadable`, an embedding not finite.
+            UserError: a missing place, shared images, one unreadable beyond `max_unreadable`, an embedding not finite.
         """
-        lists = {name: dataset.images() for name, dataset in images.items()}
-        image_requests = [_ImageRequest(self, images) for images in lists.values()]
+        lists = {name: dataset.listing() for name, dataset in images.items()}
+        image_requests = [self._image_request(images) for images in lists.values()]
+        check_unshared(dict(zip(lists, image_requests, strict=True)), unshared, self.loading.allow_shared)
         text_requests = [self._prompted(names.names, names.parts_of_speech) for names in words if len(names)]
         self._fulfil(image_requests, text_requests)
         embedded = {
-            name: self._without_unreadable(name, images, *self._stored(request))
+            name: readable(name, images, *self._stored(request), self.loading.max_unreadable)
             for (name, images), request in zip(lists.items(), image_requests, strict=True)
         }
         texts = (self._stored(request)[0] for request in text_requests)
         nothing = torch.empty(0, self.backbone.embedding_dim)
-        label_sets = [
+        return embedded, [
             LabelSet(names.names, names.parts_of_speech, next(texts) if len(names) else nothing, names.synsets)
             for names in words
         ]
-        return embedded, label_sets
 
     def encode(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, "N D"]:
         return self._encoded(self._prompted(names, parts_of_speech))
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
-        return self._encoded(_TextRequest(self, AS_GIVEN, texts, ("noun",) * len(texts)))
+        return self._encoded(self._request(AS_GIVEN, texts, ("noun",) * len(texts)))
+
+    def lengths(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, " N"]:
+        """How long the tower's embeddings of the prompted names are, of several prompts their mean."""
+        request = LengthRequest(self.store, self.text_identity, 1, self.prompts, names, parts_of_speech)
+        return self._encoded(request).squeeze(1)
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
         return self.backbone.tokenize(texts)
@@ -191,28 +152,59 @@ class Embedder:
     ) -> Float[Tensor, "S N D"]:
         return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
 
-    def direct(self) -> DirectTextEncoder:
-        """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name."""
+    def direct(self, gallery: Gallery | None = None) -> DirectTextEncoder:
+        """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name.
+
+        Args:
+            gallery: the pictures of the images to be scored, for scores that look at them.
+        """
         entry = self.store.entry({"kind": "rows of names", **self.text_identity, **self.prompts.identity}, kind="names")
-        return DirectTextEncoder(self.backbone, self.prompts, entry.parts, self.loading.text_batch_size)
+        return DirectTextEncoder(self.backbone, self.prompts, entry.parts, self.loading.text_batch_size, gallery)
 
     @property
     def text_identity(self) -> dict[str, Any]:
         """What decides the row of a text, for the store."""
         return {"backbone": self.backbone.fingerprint, "long_texts": getattr(self.backbone, "long_texts", None)}
 
+    @property
+    def image_identity(self) -> dict[str, Any]:
+        """What decides the row of an image beside its content and view, for the store."""
+        return {"kind": "image", "backbone": self.backbone.fingerprint}
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return self.backbone.embedding_dim
+
     @cached_property
-    def _module(self) -> EmbeddingModule:
+    def _module(self) -> L.LightningModule:
         return EmbeddingModule(self.backbone)
 
-    def _prompted(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> _TextRequest:
-        return _TextRequest(self, self.prompts, names, parts_of_speech)
+    def _task(self, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]) -> bytes | None:
+        """The pass for processes that help; None: this one is alone."""
+        return described(self.backbone, self.loading.num_workers, jobs, finished)
 
-    def _encoded(self, request: _TextRequest) -> Float[Tensor, "N D"]:
+    def _prompted(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> TextRequest:
+        return self._request(self.prompts, names, parts_of_speech)
+
+    def _request(
+        self, prompts: PromptTemplates, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]
+    ) -> TextRequest:
+        return TextRequest(self.store, self.text_identity, self.width, prompts, names, parts_of_speech)
+
+    def _image_request(self, images: ImageList) -> ImageRequest:
+        files = [source.origin for source in images.sources if source.origin is not None]
+        digests = self.store.file_digests(files, self.loading.hash_files)
+        transform, batch_size = self.backbone.image_transform(), self.loading.image_batch_size
+        return ImageRequest(
+            self.store, self.image_identity, self.width, images, digests, transform, batch_size, self.unit
+        )
+
+    def _encoded(self, request: TextRequest) -> Float[Tensor, "N _"]:
         self._fulfil([], [request])
         return self._stored(request)[0]
 
-    def _fulfil(self, images: Sequence[_ImageRequest], texts: Sequence[_TextRequest]) -> None:
+    def _fulfil(self, images: Sequence[ImageRequest], texts: Sequence[TextRequest]) -> None:
         """Everything that the store misses goes through one pass."""
         images, texts = self._missing(images), self._missing(texts)
         if not images and not texts:
@@ -227,15 +219,16 @@ class Embedder:
             work: list[tuple[Entry, EmbeddingJob]] = [(request.entry, request.job) for request in images]
             if lacking:
                 work.append(self._text_work(lacking))
-            raw = self._run_pass(work)
-            for request, embeddings in zip(images, raw, strict=False):
-                request.finish(embeddings)
+            made = self._run_pass(work)
+            for request, parts in zip(images, made, strict=False):
+                request.finish(parts)
             if lacking:
-                check_finite(lacking, raw[-1])
-                stored.add(lacking, raw[-1])
+                raw = merge_parts(made[-1], len(lacking))["embeddings"]
+                check_finite(lacking, raw)
+                stored.add(lacking, raw)
                 shutil.rmtree(work[-1][0].folder)
             for request in texts:
-                request.finish(stored)
+                request.finish(stored, self)
 
     def _text_work(self, texts: Sequence[str]) -> tuple[Entry, EmbeddingJob]:
         """A job for these texts, and the entry under which it is resumed."""
@@ -243,39 +236,44 @@ class Embedder:
         num_tokens, batch_size = self.backbone.count_tokens(texts), self.loading.text_batch_size
         return entry, TextJob(entry.folder.name, texts, num_tokens, self.backbone.tokenize, batch_size)
 
-    def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[Float[Tensor, "_ D"]]:
-        """The towers' rows of each job's items, on top of what an interrupted pass has left."""
+    def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[list[Rows]]:
+        """The towers' rows of each job's items in parts, with those that an interrupted pass has left."""
+        self._encode(work)
+        made = [self._parts(entry, job) for entry, job in work]
+        for parts, (_, job) in zip(made, work, strict=True):
+            check_complete(parts, len(job))
+        return made
+
+    def _encode(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> None:
+        """Leave the rows of each job as parts of its entry, on top of those of an interrupted pass."""
         finished = [self._finished_rows(entry, job) for entry, job in work]
         batches = EmbeddingBatches([job for _, job in work], finished)
-        if resumed := int(sum(rows.sum() for rows in finished)):
+        resumed = int(sum(rows.sum() for rows in finished))
+        if resumed and len(batches):
             logger.warning("Resuming an interrupted pass: %d items are done", resumed)
         if len(batches):
             folders = PartFolders({job.name: entry.parts for entry, job in work})
             self.num_encoded += sum(len(job) for _, job in work) - resumed
-            task = described(self.backbone, self.loading.num_workers, [job for _, job in work], finished)
-            self.devices.predict(self._module, batches, folders, self.loading.num_workers, task)
-        return [merge_parts(self._parts(entry, job), len(job))["embeddings"] for entry, job in work]
+            describe = partial(self._task, [job for _, job in work], finished)
+            self.devices.encode(self._module, batches, folders, self.loading.num_workers, describe)
 
     def _missing(self, requests: Sequence[Request]) -> list[Request]:
         """Those without a readable entry. Two with one content are one piece of work."""
         return [one for one in {one.entry.folder: one for one in requests}.values() if self._read(one) is None]
 
-    def _stored(self, request: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest]:
+    def _stored(self, request: TextRequest | ImageRequest) -> tuple[Tensor, Manifest]:
         if (result := self._read(request)) is None:
             raise RuntimeError("a finished pass left no readable entry in the store")
         return result
 
-    def _read(self, one: _TextRequest | _ImageRequest) -> tuple[Tensor, Manifest] | None:
-        return one.entry.read(len(one), self.backbone.embedding_dim)
+    def _read(self, one: TextRequest | ImageRequest) -> tuple[Tensor, Manifest] | None:
+        return one.entry.read(len(one), one.width)
 
     def _parts(self, entry: Entry, job: EmbeddingJob) -> list[Rows]:
-        return read_parts(entry.parts, RowsOf(len(job), self.backbone.embedding_dim))
+        return read_parts(entry.parts, RowsOf(len(job), (self.width,)))
 
     def _finished_rows(self, entry: Entry, job: EmbeddingJob) -> Bool[Tensor, " N"]:
-        """Which rows an interrupted pass has left; none where they do not make up whole batches, each once.
-
-        It may have run with another batch size.
-        """
+        """Rows that a pass has left, maybe with another batch size; none where they are no whole batches, each once."""
         count = torch.zeros(len(job), dtype=torch.long)
         for part in self._parts(entry, job):
             count += torch.bincount(part["index"], minlength=len(job))
@@ -284,17 +282,3 @@ class Embedder:
             shutil.rmtree(entry.parts)
             return torch.zeros_like(finished)
         return finished
-
-    def _without_unreadable(
-        self, name: str, images: ImageList, embeddings: Float[Tensor, "N D"], manifest: Manifest
-    ) -> LabelledEmbeddings:
-        unreadable = manifest.unreadable
-        if unreadable:
-            listed = "\n".join(f"  {images.sources[i]}: {reason}" for i, reason in list(unreadable.items())[:20])
-            message = f"{len(unreadable)} of {len(images)} images of {name} cannot be read:\n{listed}"
-            if len(unreadable) > self.loading.max_unreadable:
-                raise UserError(f"{message}\nRepair or remove them, or allow so many with data.max_unreadable.")
-            logger.warning("%s\nThey are skipped.", message)
-        kept = torch.tensor([i for i in range(len(images)) if i not in unreadable], dtype=torch.long)
-        paths = tuple(str(images.sources[i]) for i in kept.tolist())
-        return LabelledEmbeddings(embeddings[kept], torch.tensor(images.labels)[kept], paths)

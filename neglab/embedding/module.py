@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image
 from neglab.parts import write_part
-from neglab.passes.prediction import Rows
+from neglab.passes.part_writer import Rows
 from neglab.types import UserError
 
 Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
@@ -87,14 +87,17 @@ class ImageJob(EmbeddingJob):
             return read_image(source, self.transform)
         return read_image(source, lambda image: self.transform(view(image, position, self._size)))
 
-    def unreadable(self, raw: Float[Tensor, "N D"]) -> dict[int, str]:
+    def unreadable(self, positions: Sequence[int]) -> dict[int, str]:
         """Why each image could not be read whose row is not finite.
+
+        Args:
+            positions: of these rows.
 
         Raises:
             UserError: one could be read.
         """
         reasons: dict[int, str] = {}
-        for i in (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist():
+        for i in positions:
             try:
                 self.read(i)
             except UnreadableImageError as error:
@@ -157,6 +160,15 @@ class EmbeddingBatches(Dataset[EmbeddingBatch]):
             for index in job.batches()
             if not done[index].all()
         ]
+
+    @property
+    def contents(self) -> dict[str, tuple[str, int]]:
+        """By job, what its items are called and how many are to be done."""
+        found: dict[str, tuple[str, int]] = {}
+        for job, index in self.batches:
+            unit = "images" if isinstance(job, ImageJob) else "texts"
+            found[job.name] = (unit, found.get(job.name, (unit, 0))[1] + len(index))
+        return found
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -6,28 +6,24 @@ is one safetensors file and a manifest with its checksum; a damaged entry is dro
 store is always safe.
 """
 
-import hashlib
-import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import BaseFileLock, FileLock, Timeout
 from jaxtyping import Float
-from safetensors.torch import save
 from torch import Tensor
 
+from neglab.embedding.file_digests import content_digests, outside_looks
 from neglab.files import DamagedError, Document, read_json
 from neglab.files import digest as digest
 from neglab.files import write_atomically as write_atomically
-from neglab.parts import NOTHING, Stamp, file_digest, read_tensors, remove, stamp
+from neglab.parts import NOTHING, Rows, checksum, read_tensors, remove, write_in_order
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -61,17 +57,6 @@ class Manifest:
             raise DamagedError(f"float32 {list(wanted)} was asked for; it holds {found}")
         if not all(0 <= row < wanted[0] for row in self.unreadable):
             raise DamagedError("an unreadable row is none of its rows")
-
-
-@dataclass(frozen=True)
-class DigestTable:
-    """Content digests of files that were read once.
-
-    Attributes:
-        files: by its resolved path, what a file looked like and its digest.
-    """
-
-    files: dict[str, tuple[Stamp, str]]
 
 
 @dataclass(frozen=True)
@@ -112,14 +97,24 @@ class Entry:
 
     def write(self, embeddings: Float[Tensor, "N D"], unreadable: Mapping[int, str] | None = None) -> None:
         """Finish the entry: the tensor, then the manifest that makes it count, then the parts go."""
-        content = save({"embeddings": embeddings.contiguous()})
+        rows = {"index": torch.arange(len(embeddings)), "embeddings": embeddings}
+        self.write_parts([rows], (len(embeddings), embeddings.shape[1]), unreadable or {})
+
+    def write_parts(self, parts: Iterable[Rows], shape: tuple[int, int], unreadable: Mapping[int, str]) -> None:
+        """`write` for a tensor of which one part at a time is in memory.
+
+        Args:
+            parts: float32 rows with their index, each index once.
+            shape: of the tensor.
+            unreadable: the reason for each row that stands for an unreadable image.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / TENSORS, content)
+        write_in_order(self.folder / TENSORS, parts, shape)
         manifest = {
-            "tensors_sha256": hashlib.sha256(content).hexdigest(),
-            "shape": list(embeddings.shape),
+            "tensors_sha256": checksum(self.folder / TENSORS),
+            "shape": list(shape),
             "about": dict(self.description),
-            "unreadable": {str(row): reason for row, reason in (unreadable or {}).items()},
+            "unreadable": {str(row): reason for row, reason in unreadable.items()},
         }
         write_atomically(self.folder / MANIFEST, Document.of(manifest, FORMAT).as_json())
         shutil.rmtree(self.parts, ignore_errors=True)
@@ -166,25 +161,9 @@ class Store:
                 held.callback(lock.release)
             yield
 
-    def file_digests(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """Content digest of each file. A file is read again only when its place, inode, size or a time has changed.
-
-        A file that cannot be read, such as a link to nowhere, has an empty digest: whoever opens it says what is wrong.
-        """
-        places = {path: _place(path) for path in dict.fromkeys(paths)}
-        table = self._folder("digests") / f"{digest(list(places.values()))}.json"
-        known, result, fresh = _read_table(table).files, {}, {}
-        for path, place in places.items():
-            try:
-                now, row = stamp(path), known.get(place)
-                result[path] = row[1] if row and row[0] == now else file_digest(path)
-            except (OSError, ValueError):
-                result[path] = ""
-            else:
-                fresh[place] = (now, result[path])
-        if fresh != known:
-            write_atomically(table, json.dumps({"files": fresh}, ensure_ascii=False).encode(errors="surrogatepass"))
-        return result
+    def file_digests(self, paths: Iterable[Path], hashed: bool = True) -> dict[Path, str]:
+        """What tells each file from any other: the digest of its content, or its look from outside."""
+        return content_digests(self._folder("digests"), paths) if hashed else outside_looks(paths)
 
     def _folder(self, name: str) -> Path:
         try:
@@ -210,27 +189,3 @@ def _take(lock: BaseFileLock) -> None:
             f"Another run has held {lock.lock_file} for {LONGEST / 3600:.0f} hours. If it hangs, end it and run the "
             "same command again; or set paths.store (NEGLAB_STORE) to another place."
         ) from error
-
-
-def _place(path: Path) -> str:
-    """Where a file lies, whatever the folder in which it is named."""
-    return os.path.join(_real_folder(str(path.parent), os.getcwd()), path.name)
-
-
-@lru_cache(maxsize=4096)
-def _real_folder(folder: str, working_folder: str) -> str:
-    try:
-        return os.path.realpath(folder)
-    except ValueError:  # a NUL: whoever opens the file says so
-        return folder
-
-
-def _read_table(path: Path) -> DigestTable:
-    try:
-        return read_json(path, DigestTable)
-    except FileNotFoundError:
-        return DigestTable({})
-    except DamagedError as error:
-        logger.warning("A table of file digests was damaged and is made again: %s (%s)", path, error)
-        remove(path)
-        return DigestTable({})

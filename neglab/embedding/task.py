@@ -11,7 +11,7 @@ from msgspec.json import encode
 from torch import Tensor
 
 from neglab.backbone.base import Backbone
-from neglab.data.base import ImageFile, ImageList, ImageSource
+from neglab.data.base import ImageFile, ImageList, ImageSource, Photo
 from neglab.data.view import RandomCrop
 from neglab.data.webdataset import TarImage
 from neglab.embedding.module import EmbeddingBatches, EmbeddingJob, ImageJob, PartFolders, TextJob
@@ -30,9 +30,12 @@ class FileRecord(Struct, array_like=True):
     start: Count = 0
     size: Annotated[int, Meta(ge=-1)] = -1  # -1: the whole file
     name: str = ""
+    upright: bool = False
 
     def source(self) -> ImageSource:
         path = Path(self.path)
+        if self.upright:
+            return Photo(path)
         return ImageFile(path) if self.size < 0 else TarImage(path, self.start, self.size, self.name)
 
 
@@ -133,7 +136,7 @@ def _content(job: EmbeddingJob) -> ImagesRecord | TextsRecord | None:
 
 def _record(source: ImageSource) -> FileRecord | None:
     if isinstance(source, ImageFile):
-        return FileRecord(str(source.path.absolute()))
+        return FileRecord(str(source.path.absolute()), upright=isinstance(source, Photo))
     if isinstance(source, TarImage):
         return FileRecord(str(source.shard.absolute()), source.start, source.size, source.name)
     return None

@@ -1,6 +1,8 @@
 """The TextEncoder of a scoring pass: encodes in the running process, on the device where it scores."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
+from neglab.embedding.gallery import Gallery
 from neglab.parts import StoredRows
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, UserError, generator
@@ -25,14 +28,22 @@ class DirectTextEncoder(nn.Module):
         prompts: templates that turn names into texts.
         folder: of the store, for names under this backbone and these prompts.
         batch_size: texts per forward pass.
+        gallery: the pictures of the images to be scored, for scores that look at them; None: there are none.
 
     Attributes:
         num_encoded: texts that went through the tower since construction.
     """
 
-    def __init__(self, backbone: Backbone, prompts: PromptTemplates, folder: Path, batch_size: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        prompts: PromptTemplates,
+        folder: Path,
+        batch_size: int,
+        gallery: Gallery | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.prompts, self.batch_size = backbone, prompts, batch_size
+        self.backbone, self.prompts, self.batch_size, self.gallery = backbone, prompts, batch_size, gallery
         self.num_encoded = 0
         # Of names, not of their prompts: pairs of names are many, and a name has several prompts.
         self._names = StoredRows(folder, backbone.embedding_dim)
@@ -105,6 +116,13 @@ class DirectTextEncoder(nn.Module):
         self.num_encoded += len(distinct)
         place = {distinct[i]: row for row, i in enumerate(order)}
         return encoded[torch.tensor([place[text] for text in texts], device=encoded.device)]
+
+
+@contextmanager
+def forgetful_encoder(backbone: Backbone, prompts: PromptTemplates, batch_size: int) -> Iterator[DirectTextEncoder]:
+    """An encoder whose texts are forgotten behind the block: other batches would move the last bits of a later call."""
+    with tempfile.TemporaryDirectory(prefix="neglab-names-") as place:
+        yield DirectTextEncoder(backbone, prompts, Path(place), batch_size)
 
 
 def _to_unit_range(noise: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class OpenAIAPIFilter(LabelFilter):
         store: folder of the store.
         max_unclear: largest share of unclear answers (`QuestionFilter`).
         base_url, model, concurrency, retries, timeout, temperature, max_tokens, limit_field, system_role, extra_fields,
-            api_key_variable: see `OpenAIChat`.
+            api_key_variable, reasoning, answer_form: see `OpenAIChat`.
 
     Source: Ansari et al., "NegRefine", ICCV 2025; official code at 72e4b82d, neg_filter.py.
     Differs: the official code runs the model itself.
@@ -36,6 +36,8 @@ class OpenAIAPIFilter(LabelFilter):
         system_role: str | None,
         extra_fields: Mapping[str, Any],
         api_key_variable: str,
+        reasoning: str | None,
+        answer_form: str | None,
         num_nearest: int,
         max_unclear: int | float,
         store: str,
@@ -53,6 +55,8 @@ class OpenAIAPIFilter(LabelFilter):
             extra_fields=extra_fields,
             api_key_variable=api_key_variable,
             system_prompt=SYSTEM_PROMPT,
+            reasoning=reasoning,
+            answer_form=answer_form,
         )
         self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest, max_unclear)
 

@@ -1,10 +1,12 @@
 """Weights & Biases: one run per job, online for whoever is logged in, else offline without a question."""
 
+import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from netrc import NetrcParseError, netrc
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +16,13 @@ from PIL import Image
 from neglab.logger.base import Job, RunLogger
 from neglab.types import UserError
 
-DEFAULT_SERVER = "https://api.wandb.ai"
 MODES = ("auto", "online", "offline", "disabled")
+PATIENCE = 5.0  # seconds until a connection to W&B's server opens
+INIT_PATIENCE = 20.0  # seconds until it has taken a run
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+LONGEST_TAG = 64  # characters; W&B takes no longer ones
+
+logger = logging.getLogger(__name__)
 
 
 class WandbRunLogger(RunLogger):
@@ -52,20 +59,40 @@ class WandbRunLogger(RunLogger):
     def start(self, config: Mapping[str, Any], job: Job) -> None:
         import wandb  # here: `logger=csv` must not pay for it
 
-        mode: Any = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE") or mode_of_this_user()
+        mode = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE") or mode_of_this_user()
         job.folder.mkdir(parents=True, exist_ok=True)
         self.staging = job.folder.absolute() / "wandb"
+        try:
+            self.run = self._begun(config, job, mode)
+        except wandb.Error as error:
+            if self.mode == "online":
+                raise UserError(
+                    f"logger.mode=online needs W&B's server: {error} Take logger.mode=auto, which goes offline by "
+                    "itself, or logger=csv."
+                ) from error
+            logger.warning("W&B's server did not take the run (%s): it is kept offline in %s", error, self.staging)
+            self.run = self._begun(config, job, "offline")
+
+    def _begun(self, config: Mapping[str, Any], job: Job, mode: Any) -> Any:
+        import wandb
+
         # Without these, a job of a few seconds spends as long on W&B's own bookkeeping.
         quick = wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            init_timeout=INIT_PATIENCE,
         )
         # "create_new": the jobs of a multirun share a process and must not merge into one run.
-        self.run = wandb.init(
+        return wandb.init(
             project=self.project,
             group=self.group or job.sweep,
             job_type=job.command,
             name=self.name,
-            tags=list(dict.fromkeys([*job.tags, *self.tags])),
+            tags=list(dict.fromkeys(map(fitting, [*job.tags, *self.tags]))),
             dir=job.folder,
             mode=mode,
             config=dict(config),
@@ -82,7 +109,9 @@ class WandbRunLogger(RunLogger):
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         import wandb
 
-        cells = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
+        cells: list[Any] = [
+            [wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows
+        ]
         with staging_in(self.staging):
             self.run.log({name: wandb.Table(columns=list(columns), data=cells)})
 
@@ -110,13 +139,35 @@ def staging_in(folder: Path) -> Iterator[None]:
             del os.environ["WANDB_DATA_DIR"]
 
 
+def fitting(tag: str) -> str:
+    """A tag as W&B takes it."""
+    return tag if len(tag) <= LONGEST_TAG else f"{tag[: LONGEST_TAG - 3]}..."
+
+
 def mode_of_this_user() -> str:
-    """Whether W&B's key is in the environment or in ~/.netrc; asks nobody and opens no connection."""
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", DEFAULT_SERVER)).hostname or ""
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    """Online where wandb itself knows this user and its server can be reached; asks the user nothing."""
+    import wandb
+
     try:
-        return "online" if netrc(str(path)).authenticators(host) else "offline"
-    except (OSError, NetrcParseError):
+        wandb.setup(settings=wandb.Settings(silent=True))
+        if not wandb.login(prompt=False, verify=False):
+            return "offline"
+    except (wandb.Error, ValueError) as error:  # a key or an address of another form
+        logger.warning("W&B's login cannot be used (%s): runs are kept offline", error)
         return "offline"
+    return "online" if is_reachable(wandb.setup().settings.base_url) else "offline"
+
+
+@cache  # asked, and said, once for each process
+def is_reachable(server: str) -> bool:
+    """Whether a connection to W&B's server opens; behind a proxy it is taken for granted."""
+    address = urlsplit(server)
+    if any(map(os.environ.get, PROXIES)) or address.hostname is None:
+        return True
+    try:
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname, port), timeout=PATIENCE).close()
+    except OSError as error:
+        logger.warning("W&B's server %s cannot be reached (%s): runs are kept offline", server, error)
+        return False
+    return True

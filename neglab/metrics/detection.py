@@ -71,7 +71,11 @@ class AUROC(DetectionMetric):
 
 
 class AUPRIn(DetectionMetric):
-    """Average precision, ID positive. Higher is better."""
+    """Average precision, ID positive. Higher is better.
+
+    Differs: OpenOOD 1.5, and so AdaNeg's, InterNeg's and TANL's code, takes the trapezoid under the precision-recall
+        curve, which is another number: 0.797 for an average precision of 0.774 in a case of twenty images.
+    """
 
     higher_is_better = True
 
@@ -81,7 +85,10 @@ class AUPRIn(DetectionMetric):
 
 
 class AUPROut(DetectionMetric):
-    """Average precision, OOD positive. Higher is better."""
+    """Average precision, OOD positive. Higher is better.
+
+    Differs: from OpenOOD as `AUPRIn` does.
+    """
 
     higher_is_better = True
 

@@ -22,6 +22,7 @@ class LabelShares(NamedTuple):
         negatives: [B, K], negative labels.
         negative_shares: [B, K], their shares.
         id_share: [B], of all ID classes together.
+        rest_share: [B], of all negatives together; one minus the above, with the digits of small shares.
     """
 
     classes: Int[Tensor, "B K"]
@@ -29,6 +30,7 @@ class LabelShares(NamedTuple):
     negatives: Int[Tensor, "B L"]
     negative_shares: Float[Tensor, "B L"]
     id_share: Float[Tensor, " B"]
+    rest_share: Float[Tensor, " B"]
 
     @property
     def negative_wins(self) -> Bool[Tensor, " B"]:
@@ -49,8 +51,22 @@ def label_shares(images: Float[Tensor, "B D"], bank: TextBank, temperature: floa
         of_classes, of_negatives = shares[:, :num_classes], shares[:, num_classes:]
         class_shares, classes = of_classes.topk(min(count, num_classes), dim=1)
         negative_shares, negatives = of_negatives.topk(min(count, len(bank.negatives)), dim=1)
-        parts.append((classes, class_shares, negatives, negative_shares, of_classes.sum(dim=1)))
+        parts.append(
+            (classes, class_shares, negatives, negative_shares, of_classes.sum(dim=1), of_negatives.sum(dim=1))
+        )
     return LabelShares(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def class_share(
+    images: Float[Tensor, "B D"], classes: Int[Tensor, " B"], bank: TextBank, temperature: float
+) -> Float[Tensor, " B"]:
+    """The share of one ID class per image, in the softmax of `label_shares`."""
+    labels = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
+    rows, parts = max(1, CHUNK_ELEMENTS // len(labels)), []
+    for chunk, own in zip(images.split(rows), classes.split(rows), strict=True):
+        shares = (chunk @ labels.T / temperature).softmax(dim=1)
+        parts.append(shares.gather(1, own[:, None]).squeeze(1))
+    return torch.cat(parts)
 
 
 class FiringNegatives(NamedTuple):

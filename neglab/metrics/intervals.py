@@ -23,9 +23,11 @@ def resampled_metrics(
     so are two OOD sets on the same ID images: differences and means of what comes back are paired.
 
     Args:
-        id_scores, ood_scores: higher is more ID.
+        id_scores: higher is more ID.
+        ood_scores: likewise.
         num_resamples: R.
-        id_seed, ood_seed: of the draws; two sets of images need two seeds.
+        id_seed: of the draws of ID images.
+        ood_seed: of those of OOD images; two sets of images need two seeds.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 8; metrics as in curves.py.
     """

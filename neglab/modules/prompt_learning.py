@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from neglab.context.prompts import TokenTower
 from neglab.embedding.store import digest
 from neglab.modules.training_state import Curve, TrainingState, write_curves
+from neglab.parts import MappedRows
 from neglab.passes.prediction import Devices, users_mistakes
 from neglab.prompt_learner.base import PromptLearner
 from neglab.types import LabelledEmbeddings, UserError, generator
@@ -33,25 +34,30 @@ class TrainingBatch(NamedTuple):
         images: [B, D], unit norm.
         labels: [B].
         size: images of the whole batch, over all ranks.
+        patches: [B, P, D], unit norm, in half precision; None where no stage needs them.
     """
 
     images: Float[Tensor, "B D"]
     labels: Int[Tensor, " B"]
     size: int
+    patches: Float[Tensor, "B P D"] | None = None
 
 
 class FewShotEmbeddings(Dataset[TrainingBatch]):
-    """The training images' embeddings, by a batch's positions and size."""
+    """The training images' embeddings, by a batch's positions and size; their patches are read as they are needed."""
 
-    def __init__(self, images: LabelledEmbeddings) -> None:
-        self.images = images
+    def __init__(self, images: LabelledEmbeddings, patches: MappedRows | None) -> None:
+        self.images, self.patches = images, patches
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, batch: tuple[Int[Tensor, " B"], int]) -> TrainingBatch:
-        positions, size = batch
-        return TrainingBatch(self.images.embeddings[positions], self.images.labels[positions], size)
+        (positions, size), images = batch, self.images
+        patches = None
+        if self.patches is not None and images.positions is not None:
+            patches = self.patches[images.positions[positions]]
+        return TrainingBatch(images.embeddings[positions], images.labels[positions], size, patches)
 
 
 class EpochBatches(Sampler[tuple[Tensor, int]]):
@@ -100,7 +106,7 @@ class PromptLearningModule(L.LightningModule):
             group["lr"] = self.learner.recipe.rate(self.state.num_epochs + self.current_epoch)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        losses, penalty = self.learner.losses(self.tower, batch.images, batch.labels)
+        losses, penalty = self.learner.losses(self.tower, batch.images, batch.labels, batch.patches)
         # Ranks' gradients are averaged: this makes them the gradient of the whole batch's mean.
         own = losses.sum() * self.trainer.world_size / batch.size
         loss = own + penalty
@@ -197,6 +203,7 @@ class Training:
         images: LabelledEmbeddings,
         curves: list[Curve],
         log: Callable[[Curve], None],
+        patches: MappedRows | None = None,
     ) -> None:
         """Train one stage to its end, from where an interrupted run has left it.
 
@@ -206,6 +213,7 @@ class Training:
             images: few images of each class.
             curves: rows of earlier stages; this one's are added.
             log: takes each epoch's row, for a dashboard.
+            patches: of all images of the set, where the stage needs them.
 
         Raises:
             KeyboardInterrupt: the user stopped it; the same call goes on after the last finished epoch.
@@ -219,7 +227,8 @@ class Training:
         if state.num_epochs < learner.recipe.num_epochs:
             keeper = EpochKeeper(self._path(learner), self.curves_path, curves, log)
             try:
-                self._fit(PromptLearningModule(tower, learner, state), images, keeper)
+                shots = FewShotEmbeddings(images, patches if learner.needs_patches else None)
+                self._fit(PromptLearningModule(tower, learner, state), shots, keeper)
             finally:
                 # What counts is the last finished epoch: this one may have failed, or spawned processes trained copies.
                 state = self.state(learner)
@@ -229,12 +238,12 @@ class Training:
                 curves.append(row)
                 log(row)
 
-    def _fit(self, module: PromptLearningModule, images: LabelledEmbeddings, keeper: EpochKeeper) -> None:
+    def _fit(self, module: PromptLearningModule, shots: FewShotEmbeddings, keeper: EpochKeeper) -> None:
         recipe = module.learner.recipe
         first = module.state.num_epochs
-        batches = EpochBatches(len(images), recipe.batch_size, self.seed, first)
+        batches = EpochBatches(len(shots), recipe.batch_size, self.seed, first)
         sampler: Any = batches
-        loader = DataLoader(FewShotEmbeddings(images), batch_size=None, sampler=sampler)
+        loader = DataLoader(shots, batch_size=None, sampler=sampler)
         # Each rank needs an image of each batch.
         trainer = self.devices.at_most(recipe.batch_size).trainer(
             [keeper], leave_bar=False, precision=self.precision, max_epochs=recipe.num_epochs - first

@@ -1,4 +1,4 @@
-"""The pass over stored embeddings: each image's ID score and most similar ID class.
+"""The pass over stored embeddings: each image's ID score and predicted ID class.
 
 A score that judges each image by itself takes them in batches, dealt out over the devices. One that learns from the
 stream takes each OOD set's stream as a whole, so that the streams are dealt out.
@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 
 from neglab.embedding.module import PartFolders
 from neglab.parts import merge_parts, read_parts
-from neglab.passes.prediction import Devices, Rows
-from neglab.score.base import Score
+from neglab.passes.part_writer import Rows
+from neglab.passes.prediction import Devices
+from neglab.score.base import Judgement, Score
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, ScoredPair, ScoreTable, TextBank, TextEncoder
 
@@ -125,18 +126,25 @@ class ScoringModule(L.LightningModule):
     def predict_step(self, batch: ScoringBatch | StreamBatch, batch_idx: int) -> tuple[str, Rows]:
         if isinstance(batch, StreamBatch):
             return STREAMS, self._replay(batch)
-        scores, self.state = self.score.step(self.state, batch.embeddings)
-        predicted = (batch.embeddings @ self.id_embeddings.T).argmax(dim=1)
-        return batch.dataset, {"index": batch.positions, "scores": scores, "predicted": predicted}
+        judgement, self.state = self.score.step(self.state, batch.embeddings)
+        return batch.dataset, {"index": batch.positions, **self._columns(judgement, batch.embeddings)}
 
     def _replay(self, batch: StreamBatch) -> Rows:
         """Score from the initial state, which stays as it is for the next stream."""
-        state, scores = self.state, []
+        state, found = self.state, []
         for images in batch.steps():
-            batch_scores, state = self.score.step(state, images)
-            scores.append(batch_scores)
-        predicted = (batch.embeddings @ self.id_embeddings.T).argmax(dim=1)
-        return {"index": batch.positions, "scores": torch.cat(scores), "predicted": predicted}
+            judgement, state = self.score.step(state, images)
+            found.append(self._columns(judgement, images))
+        self.score.finish(state)
+        return {"index": batch.positions, **{name: torch.cat([rows[name] for rows in found]) for name in found[0]}}
+
+    def _columns(self, judgement: Judgement, images: Float[Tensor, "B _"]) -> Rows:
+        scores, predicted = judgement
+        return {"scores": scores, "predicted": self._nearest(images) if predicted is None else predicted}
+
+    def _nearest(self, images: Float[Tensor, "B _"]) -> Int[Tensor, " B"]:
+        """The most similar ID class; a LocalScore's column is no part of an embedding."""
+        return (images[:, : self.id_embeddings.shape[1]] @ self.id_embeddings.T).argmax(dim=1)
 
 
 def score_images(

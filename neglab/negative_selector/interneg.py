@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from neglab.inversion import deviation, image_anchors
 from neglab.negative_selector.base import NegativeSelector
-from neglab.negative_selector.neglabel import NegLabelSelector
+from neglab.negative_selector.neglabel import CHUNK_ELEMENTS
 from neglab.ranges import Count, CountOrZero, Share
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
@@ -28,9 +27,10 @@ class InterNegSelector(NegativeSelector):
         allocation: "joint": the M highest degrees; "per_part_of_speech": adjectives get their share of the words that
             pass, rounded down, and come first, nouns the rest.
         minimum_per_part: labels that each part of speech gets at least where it has any, in `per_part_of_speech`.
-        modality: "inter": as above; "intra": the ablation, NegLabel's ranking by similarity to ID names, without ID
-            images and without a condition.
-        quantile: of NegLabel's similarity over the ID classes, in `intra` alone.
+        modality: "inter": as above; "intra": AdaNeg's mining and InterNeg's ablation: all words pass, without ID
+            images, and the degree is the negative of the similarity to the ID names.
+        quantile: q; a word's similarity is the one at index int(q C), counted from 0, of its rising cosines to the C
+            ID names, in `intra` alone.
 
     Raises:
         UserError: no ID images of a class, or no word passes.
@@ -40,11 +40,12 @@ class InterNegSelector(NegativeSelector):
 
     Source: InterNeg (Xu et al., CVPR 2026), section 4.2.1 and Table 3; official code at e0162029,
         clip_fixed_ood_prompt.py. TINS (arXiv 2605.10756) selects alike, with at least one of each part of speech.
-    Differs: similarities are float32, the code's float16. Ties keep the corpus's order. Words that are an ID class name
-        to the letter are no candidates, as in the code; the paper only says that the two sets are disjoint.
+        AdaNeg mines by "intra": OpenOOD-VLM at 804f331, clip_fixed_ood_prompt.py.
+    Differs: similarities are float32, the code's float16, where hundreds of words tie at the cut; ties keep the
+        corpus's order. OpenOOD-VLM mines with ViT-B/16 and "This is a X photo", whatever backbone and prompt score
+        images. Words that are an ID class name to the letter are no candidates, as in the code; InterNeg's paper only
+        says that the two sets are disjoint.
     """
-
-    needs_id_images: ClassVar[bool] = True
 
     def __init__(
         self, num_labels: Count, allocation: str, minimum_per_part: CountOrZero, modality: str, quantile: Share
@@ -53,9 +54,9 @@ class InterNegSelector(NegativeSelector):
             raise UserError(f"negative_selector.allocation must be joint or per_part_of_speech; got {allocation!r}.")
         if modality not in ("inter", "intra"):
             raise UserError(f"negative_selector.modality must be inter or intra; got {modality!r}.")
-        self.neglabel = NegLabelSelector(None, num_labels, quantile, remove_id_names=True, duplicate_guard=None)
         self.num_labels, self.allocation, self.modality = num_labels, allocation, modality
-        self.minimum_per_part = minimum_per_part
+        self.minimum_per_part, self.quantile = minimum_per_part, quantile
+        self.needs_id_images = modality == "inter"
 
     def most(self, corpus: Words, id_names: Sequence[str]) -> int:
         return min(self.num_labels + self.minimum_per_part, len(corpus))
@@ -74,7 +75,7 @@ class InterNegSelector(NegativeSelector):
             )
         if count < self.num_labels:
             logger.warning(
-                "negative_selector.num_labels=%d, but only %d of %d words pass InterNeg's condition: all are taken",
+                "negative_selector.num_labels=%d, but only %d of %d words are candidates: all are taken",
                 self.num_labels,
                 count,
                 len(corpus),
@@ -89,8 +90,12 @@ class InterNegSelector(NegativeSelector):
         return torch.cat(chosen)
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """A high quantile of the similarities to the ID names, as NegLabel sees them; `inter` does not use it."""
-        return self.neglabel.similarity(labels, id_labels)
+        """The cosine at index int(q C) of the rising ones to the ID names; `inter` does not select by it."""
+        num_classes = len(id_labels)
+        num_largest = num_classes - min(int(self.quantile * num_classes), num_classes - 1)
+        parts = labels.embeddings.split(max(1, CHUNK_ELEMENTS // num_classes))
+        largest = [(part @ id_labels.embeddings.T).topk(num_largest, dim=1).values for part in parts]
+        return torch.cat([values[:, -1] for values in largest]).cpu()
 
     def _judge(
         self, corpus: LabelSet, id_labels: LabelSet, id_images: LabelledEmbeddings | None

@@ -3,15 +3,22 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neglab.negative_selector.base import NegativeSelector, check_size
-from neglab.ranges import Cosine, Count, PositiveShare, Share
-from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, UserError, Words
+from neglab.negative_selector.base import (
+    Fraction,
+    NegativeSelector,
+    check_any,
+    check_size,
+    lowest,
+    lowest_per_part,
+    quotas,
+)
+from neglab.ranges import Cosine, Count, Share
+from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 CHUNK_ELEMENTS = 2**22  # similarities held at once: 16 MiB
 
@@ -20,7 +27,8 @@ class NegLabelSelector(NegativeSelector):
     """Keeps the words with the lowest similarity to the ID classes, similarity being a high quantile over the classes.
 
     Args:
-        fraction: share of the candidates kept, of nouns and adjectives each; None with `num_labels`.
+        fraction: share of the candidates kept, of nouns and adjectives each, or one for each of the two; None with
+            `num_labels`.
         num_labels: keep this many over both parts of speech jointly (the paper's M); None with `fraction`.
         quantile: over the C cosine similarities of a word, linearly interpolated; 1 is the maximum.
         remove_id_names: nouns that are an ID class name to the letter are no candidates.
@@ -43,7 +51,7 @@ class NegLabelSelector(NegativeSelector):
 
     def __init__(
         self,
-        fraction: PositiveShare | None,
+        fraction: Fraction | None,
         num_labels: Count | None,
         quantile: Share,
         remove_id_names: bool,
@@ -57,8 +65,8 @@ class NegLabelSelector(NegativeSelector):
         self._check_candidates(len(corpus))
         if self.fraction is None:
             return self.num_labels or 0
-        most = sum(int(count * self.fraction) for count in Counter(corpus.parts_of_speech).values())
-        _check_any(most, len(corpus))
+        most = sum(quotas(Counter(corpus.parts_of_speech), self.fraction).values())
+        check_any(most, len(corpus))
         return most
 
     def _check_candidates(self, count: int) -> None:
@@ -75,14 +83,10 @@ class NegLabelSelector(NegativeSelector):
         candidate = self._candidates(corpus, id_labels)
         self._check_candidates(int(candidate.sum()))
         if self.fraction is None:
-            chosen = _lowest(similarity, candidate, self.num_labels or 0)
+            chosen = lowest(similarity, candidate, self.num_labels or 0)
         else:
-            parts = [
-                candidate & torch.tensor([part == wanted for part in corpus.parts_of_speech], dtype=torch.bool)
-                for wanted in get_args(PartOfSpeech)
-            ]
-            chosen = torch.cat([_lowest(similarity, part, int(int(part.sum()) * self.fraction)) for part in parts])
-        _check_any(len(chosen), len(corpus))
+            chosen = lowest_per_part(similarity, candidate, corpus.parts_of_speech, self.fraction)
+        check_any(len(chosen), len(corpus))
         return chosen
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
@@ -103,19 +107,6 @@ class NegLabelSelector(NegativeSelector):
             named = zip(corpus.names, corpus.parts_of_speech, strict=True)
             candidate &= torch.tensor([name not in known or part != "noun" for name, part in named], dtype=torch.bool)
         return candidate
-
-
-def _check_any(count: int, num_words: int) -> None:
-    if not count:
-        raise UserError(
-            f"At least one negative label must be selected; got none of {num_words} words. "
-            "Raise negative_selector.fraction, or give a larger corpus."
-        )
-
-
-def _lowest(similarity: Float[Tensor, " W"], candidate: Bool[Tensor, " W"], count: int) -> Int[Tensor, " K"]:
-    positions = candidate.nonzero().flatten()
-    return positions[similarity[positions].argsort(stable=True)[:count]]
 
 
 def _upper_quantile(values: Float[Tensor, "N C"], quantile: float) -> Float[Tensor, " N"]:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neglab.negative_selector.base import NegativeSelector, check_size
-from neglab.ranges import Count, PositiveShare, Seed
+from neglab.negative_selector.base import Fraction, NegativeSelector, check_size, quotas
+from neglab.ranges import Count, Seed
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words, generator
 
 
@@ -16,8 +16,8 @@ class RandomSelector(NegativeSelector):
     """Draws words uniformly, without replacement; the negatives come in the order of the draw.
 
     Args:
-        fraction: share of nouns and of adjectives, each rounded down as NegLabel rounds, which gives the number of
-            words drawn from both jointly; None with `num_labels`.
+        fraction: share of nouns and of adjectives, or one for each of the two, each rounded down as NegLabel rounds,
+            which gives the number of words drawn from both jointly; None with `num_labels`.
         num_labels: number of words drawn; None with `fraction`.
         seed: of this draw alone.
 
@@ -27,14 +27,14 @@ class RandomSelector(NegativeSelector):
     Source: the random-label rows of NegLabel's ablation (ICLR 2024).
     """
 
-    def __init__(self, fraction: PositiveShare | None, num_labels: Count | None, seed: Seed) -> None:
+    def __init__(self, fraction: Fraction | None, num_labels: Count | None, seed: Seed) -> None:
         check_size(fraction, num_labels)
         self.fraction, self.num_labels, self.seed = fraction, num_labels, seed
 
     def most(self, corpus: Words, id_names: Sequence[str]) -> int:
         count = self.num_labels
         if self.fraction is not None:
-            count = sum(int(number * self.fraction) for number in Counter(corpus.parts_of_speech).values())
+            count = sum(quotas(Counter(corpus.parts_of_speech), self.fraction).values())
         if not count or not 1 <= count <= len(corpus):
             raise UserError(
                 f"Between 1 and {len(corpus)} negative labels can be drawn from this corpus; got {count}. "

@@ -2,31 +2,27 @@
 
 import logging
 import tempfile
-import time
 import warnings
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from pydantic import Field
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neglab.passes.cluster import share
+from neglab.passes.part_writer import PartSink, PartWriter
 from neglab.passes.processes import Launch, launch, several_processes
+from neglab.passes.progress import ItemProgress
 from neglab.types import UserError
-
-# A part is written when it has this many bytes or this age: a killed pass loses little, a long one leaves few files.
-PART_BYTES = 64 * 2**20
-PART_SECONDS = 10.0
 
 # Lightning's remarks on devices and its advertisements are not about a person's run; warnings and errors still show.
 for name in ("lightning.pytorch", "lightning.fabric"):
@@ -41,8 +37,6 @@ for advice in UNWANTED_ADVICE:
     warnings.filterwarnings("ignore", f".*{advice}.*")
 
 RAISED_ELSEWHERE = f"{UserError.__module__}.{UserError.__name__}: "
-
-Rows = dict[str, Tensor]
 
 
 class RankBatches(Sampler[int]):
@@ -67,53 +61,6 @@ def _rank_and_world() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
-
-
-@runtime_checkable
-class PartSink(Protocol):
-    """Where a rank's finished rows go. It must be picklable: it travels to the spawned processes."""
-
-    def __call__(self, job: str, rows: Rows) -> None: ...
-
-
-class PartWriter(BasePredictionWriter):
-    """Collects what `predict_step` returns, (job, rows), and hands it to the sink in parts."""
-
-    def __init__(self, sink: PartSink) -> None:
-        super().__init__(write_interval="batch")
-        self.sink = sink
-        self.waiting: dict[str, list[Rows]] = {}
-        self.waiting_bytes = 0
-        self.last_write = time.monotonic()
-
-    def write_on_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        prediction: tuple[str, Rows],
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        job, rows = prediction  # left on the device: fetching them here would wait for each batch in turn
-        self.waiting.setdefault(job, []).append(rows)
-        self.waiting_bytes += sum(tensor.nbytes for tensor in rows.values())
-        if self.waiting_bytes > PART_BYTES or time.monotonic() - self.last_write > PART_SECONDS:
-            self._flush()
-
-    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._flush()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, UserError):  # a full disk would only fail again
-            self._flush()
-
-    def _flush(self) -> None:
-        waiting, self.waiting = self.waiting, {}
-        for job, parts in waiting.items():
-            self.sink(job, {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]})
-        self.waiting_bytes, self.last_write = 0, time.monotonic()
 
 
 class SameThreads(Callback):
@@ -149,14 +96,33 @@ class Devices:
     progress_bar: bool
     shared_folder: str | None = None
 
-    def predict(
+    def encode(
         self,
         module: L.LightningModule,
-        batches: Dataset[Any],
+        batches: Any,
         sink: PartSink,
         num_workers: int,
-        task: bytes | None = None,
+        describe: Callable[[], bytes | None],
     ) -> None:
+        """`predict` for passes through the towers, which other machines can help with.
+
+        Args:
+            module: that encodes.
+            batches: of the whole pass.
+            sink: takes the rows.
+            num_workers: processes that load batches.
+            describe: gives the pass as other processes of a cluster take it; None: this one works alone.
+
+        Raises:
+            UserError: as `predict`; or other processes are not there, or do not see the shared folder.
+        """
+        if self.strategy == "ddp" and several_processes() and (task := describe()) is not None:
+            with self.scratch_folder() as folder:
+                share(task, partial(self.run_share, module, batches, sink, num_workers), folder)
+        else:
+            self.predict(module, batches, sink, num_workers)
+
+    def predict(self, module: L.LightningModule, batches: Dataset[Any], sink: PartSink, num_workers: int) -> None:
         """Run `module.predict_step` on every item of `batches` (an item is a whole batch) and sink what it returns.
 
         Args:
@@ -164,12 +130,10 @@ class Devices:
             batches: of the whole pass.
             sink: takes the rows.
             num_workers: processes that load batches.
-            task: the pass as other processes of a cluster take it; None: this one works alone.
 
         Raises:
             KeyboardInterrupt: the user stopped it; finished rows are in the sink.
-            UserError: the accelerator or the number of devices asked for is not there, or the processes of a cluster
-                are not, or do not see the shared folder.
+            UserError: the accelerator or the number of devices asked for is not there.
         """
         if self.strategy == "ddp" and launch() is None:
             raise UserError(
@@ -177,11 +141,7 @@ class Devices:
                 "started by itself. Start it as `torchrun --nproc_per_node=GPUS --no-python neglab ...`, or choose "
                 "trainer=gpus."
             )
-        if self.strategy == "ddp" and task is not None and several_processes():
-            with self.scratch_folder() as folder:
-                share(task, partial(self.run_share, module, batches, sink, num_workers), folder)
-        else:
-            self._run(module, batches, sink, num_workers, self._sampler(batches))
+        self._run(module, batches, sink, num_workers, self._sampler(batches))
 
     @contextmanager
     def scratch_folder(self) -> Iterator[Path]:
@@ -209,7 +169,12 @@ class Devices:
         )
         if not len(loader):  # fewer batches than processes
             return
-        trainer = self.at_most(len(loader)).trainer([PartWriter(sink)], leave_bar=True)
+        contents, devices = getattr(batches, "contents", None), self.at_most(len(loader))
+        callbacks: list[Callback] = [PartWriter(sink)]
+        if devices.progress_bar and contents:  # in images and texts, not in batches
+            callbacks.append(ItemProgress(contents))
+            devices = replace(devices, progress_bar=False)
+        trainer = devices.trainer(callbacks, leave_bar=True)
         # The loader draws its workers' seed from the global state. A generator of its own would not do: pickling one
         # for a spawned process shares a tensor that is freed at once, and its file handle is given away again.
         with users_mistakes(), torch.random.fork_rng(devices=[]):

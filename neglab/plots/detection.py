@@ -1,11 +1,15 @@
 """Score histograms and ROC curves as PNG files."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,6 +18,11 @@ from torch import Tensor
 ID_COLOUR = "#0072B2"
 OOD_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6914")
 NUM_BINS = 40
+RECALL = 0.95  # of the ID images, where a threshold is marked
+NEAREST = 1e-12  # to 0 and 1 that a share is drawn
+TICKS = (1e-9, 1e-6, 1e-4, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999, 1 - 1e-9)
+MOST_TICKS = 7
+TITLE_CHARACTERS, TITLE_LINE = 12, 0.17  # characters to an inch of width; inches of height to a line
 METADATA = {"Software": None}  # no version in the file: equal runs give equal bytes
 
 
@@ -22,6 +31,9 @@ def score_histograms(
 ) -> None:
     """One panel per OOD set: its scores over those of the ID images; ID lies to the right.
 
+    A line marks the score that 95% of the ID images reach. Scores in [0, 1] are drawn over their logit, since they pile
+    up at the ends.
+
     Args:
         scores: by OOD set, those of the ID images and of its own.
         title: of the figure.
@@ -29,21 +41,71 @@ def score_histograms(
     """
     figure = Figure(figsize=(4.2 * min(3, len(scores)), 2.8 * -(-len(scores) // 3)), layout="constrained")
     panels = figure.subplots(-(-len(scores) // 3), min(3, len(scores)), squeeze=False).flatten()
-    everything = torch.cat([part for pair in scores.values() for part in pair]).double()
-    lowest, highest = float(everything.min()), float(everything.max())
-    edges = torch.linspace(lowest, max(highest, lowest + 1e-6), NUM_BINS + 1, dtype=torch.float64).numpy()
+    axis = ScoreAxis.over([part for pair in scores.values() for part in pair])
     for i, (name, (id_scores, ood_scores)) in enumerate(scores.items()):
-        for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (ood_scores, OOD_COLOURS[0], name)):
-            # One outline: a patch per bin takes three times as long, and a sweep draws this in every job.
-            density, _ = np.histogram(values.numpy(), bins=edges, density=True)
-            panels[i].stairs(density, edges, fill=True, alpha=0.55, color=colour, label=label)
-        panels[i].set_yticks([])
-        panels[i].legend(frameon=False)
-        panels[i].set_xlabel("ID score (higher = more in-distribution)", fontsize=8)
+        draw_scores(panels[i], axis, id_scores, ood_scores, name)
     for panel in panels[len(scores) :]:
         panel.set_visible(False)
-    figure.suptitle(title)
+    give_title(figure, title)
     save_figure(figure, path)
+
+
+class ScoreAxis(NamedTuple):
+    """Where scores lie on a picture's axis.
+
+    Attributes:
+        is_logit: they are shares, and drawn over their logit.
+        edges: of the bins, as they are drawn.
+    """
+
+    is_logit: bool
+    edges: np.ndarray
+
+    @classmethod
+    def over(cls, parts: Sequence[Float[Tensor, " _"]]) -> "ScoreAxis":
+        """An axis that holds all these scores."""
+        everything = torch.cat([part.double() for part in parts])
+        is_logit = bool(((everything >= 0) & (everything <= 1)).all())
+        drawn = _placed(everything, is_logit)
+        lowest, highest = float(drawn.min()), float(drawn.max())
+        return cls(is_logit, np.linspace(lowest, max(highest, lowest + 1e-6), NUM_BINS + 1))
+
+    def placed(self, scores: Float[Tensor, " _"]) -> np.ndarray:
+        """Where these are drawn."""
+        return _placed(scores.double(), self.is_logit).numpy()
+
+    def mark(self, panel: Axes) -> None:
+        """Ticks that say the scores themselves."""
+        panel.set_yticks([])
+        panel.tick_params(labelsize=7)
+        if self.is_logit:
+            places = _placed(torch.tensor(TICKS, dtype=torch.float64), True).numpy()
+            inside = [i for i, place in enumerate(places) if self.edges[0] <= place <= self.edges[-1]]
+            if len(inside) > 1:
+                inside = inside[:: -(-len(inside) // MOST_TICKS)]
+                panel.set_xticks([places[i] for i in inside], [f"{TICKS[i]:.10g}" for i in inside])
+            else:
+                ends = torch.tensor(self.edges[[0, -1]]).sigmoid().tolist()
+                panel.set_xticks(self.edges[[0, -1]], [f"{end:.4g}" for end in ends])
+
+
+def _placed(scores: Float[Tensor, " _"], is_logit: bool) -> Float[Tensor, " _"]:
+    return scores.clamp(NEAREST, 1 - NEAREST).logit() if is_logit else scores
+
+
+def draw_scores(
+    panel: Axes, axis: ScoreAxis, id_scores: Float[Tensor, " _"], ood_scores: Float[Tensor, " _"], name: str
+) -> None:
+    """Both histograms, and the score that 95% of the ID images reach."""
+    for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (ood_scores, OOD_COLOURS[0], name)):
+        # One outline: a patch per bin takes three times as long, and a sweep draws this in every job.
+        counts, _ = np.histogram(axis.placed(values), bins=axis.edges)
+        panel.stairs(counts / len(values), axis.edges, fill=True, alpha=0.55, color=colour, label=label)
+    reached = torch.quantile(id_scores.double().cpu(), 1 - RECALL, interpolation="lower")
+    panel.axvline(axis.placed(reached[None])[0], color="0.25", linewidth=1, linestyle=":", label="95% of ID")
+    axis.mark(panel)
+    panel.legend(frameon=False, fontsize=7)
+    panel.set_xlabel("ID score (higher = more in-distribution)", fontsize=8)
 
 
 def roc_curves(
@@ -56,17 +118,18 @@ def roc_curves(
     figure = Figure(figsize=(5.2, 5), layout="constrained")
     axes = figure.subplots()
     for i, (name, (id_scores, ood_scores)) in enumerate(scores.items()):
-        let_in, kept = _roc_points(id_scores, ood_scores)
+        let_in, kept = roc_points(id_scores, ood_scores)
         label = f"{name}  AUROC {100 * aurocs[name]:.2f}"
         axes.plot(let_in, kept, color=OOD_COLOURS[i % 7], label=label, linestyle="-" if i < 7 else "--")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     axes.axhline(0.95, color="0.7", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="OOD images accepted", ylabel="ID images accepted", title=title, xlim=(0, 1), ylim=(0, 1.005))
+    axes.set(xlabel="OOD images accepted", ylabel="ID images accepted", xlim=(0, 1), ylim=(0, 1.005))
+    give_title(figure, title)
     axes.legend(frameon=False, loc="lower right")
     save_figure(figure, path)
 
 
-def _roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
+def roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
     """Accepted shares at each distinct score, from the strictest threshold to the loosest."""
     values, rank = torch.unique(torch.cat([id_scores, ood_scores]), return_inverse=True)
     points = []
@@ -76,6 +139,20 @@ def _roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[Float[Tensor, " 
     return points[0], points[1]
 
 
+def give_title(figure: Figure, title: str) -> None:
+    """A title as wide as the figure, which grows by its lines: overrides may be long."""
+    wrapped = fill(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
+    figure.set_figheight(figure.get_figheight() + TITLE_LINE * wrapped.count("\n"))
+    figure.suptitle(wrapped, fontsize=10)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG file; equal figures give equal bytes."""
     FigureCanvasAgg(figure).print_png(str(path), metadata=METADATA)
+
+
+def as_png(figure: Figure) -> bytes:
+    """The content of a PNG file; equal figures give equal bytes."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content, metadata=METADATA)
+    return content.getvalue()

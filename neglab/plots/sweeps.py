@@ -1,14 +1,12 @@
 """Pictures of sweeps: metrics over the value that was swept."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from neglab.plots.detection import ID_COLOUR, METADATA, OOD_COLOURS
+from neglab.plots.detection import ID_COLOUR, OOD_COLOURS, as_png
 
 COLOURS = (ID_COLOUR, *OOD_COLOURS)
 LOGARITHMIC_FROM = 100  # ratio of the largest value to the smallest: two decades
@@ -23,16 +21,18 @@ class Line(NamedTuple):
         values: of the knob, ascending.
         means: by metric, over the seeds, at each value.
         deviations: by metric, over the seeds; 0 where there is one.
+        intervals: by metric, at each value the ends of its interval over the images; empty: there are none.
     """
 
     label: str
     values: Sequence[float]
     means: Mapping[str, Sequence[float]]
     deviations: Mapping[str, Sequence[float]]
+    intervals: Mapping[str, Sequence[tuple[float, float]]] = {}
 
 
 def sweep_curves(lines: Sequence[Line], knob: str) -> bytes:
-    """A PNG file with one panel per metric, one line per setting, mean and standard deviation as bars.
+    """A PNG file with one panel per metric, one line per setting: mean, standard deviation as bars, interval as a band.
 
     Args:
         lines: with the same metrics.
@@ -48,14 +48,15 @@ def sweep_curves(lines: Sequence[Line], knob: str) -> bytes:
             label = line.label if panel is panels[0] else None
             bars = line.deviations[metric]
             panel.errorbar(line.values, line.means[metric], bars, label=label, marker="o", capsize=3, **look)
+            if ends := line.intervals.get(metric):
+                low, high = zip(*ends, strict=True)
+                panel.fill_between(line.values, low, high, color=look["color"], alpha=0.15, linewidth=0)
         panel.set(title=metric, xlabel=knob)
         _mark(panel, values)
     legend = figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata=METADATA)
-    return content.getvalue()
+    return as_png(figure)
 
 
 def _mark(panel: Axes, values: Sequence[float]) -> None:

@@ -72,3 +72,10 @@ class PromptTemplates:
             raw = normalize(raw, dim=1)
         # The sum has the mean's direction.
         return normalize(raw.new_zeros(num_names, raw.shape[1]).index_add(0, owner, raw), dim=1)
+
+    def lengths(
+        self, raw: Float[Tensor, "P D"], owner: Int[Tensor, " P"], num_names: int
+    ) -> Float[Tensor, " {num_names}"]:
+        """How long the mean of each name's raw embeddings is."""
+        sums = raw.new_zeros(num_names, raw.shape[1]).index_add(0, owner, raw)
+        return sums.norm(dim=1) / owner.bincount(minlength=num_names)

@@ -124,13 +124,14 @@ class TrainedContext(nn.Module):
         if self.initial_words is None:
             first = torch.randn(shape, generator=generator) * self.initial_std
         else:
-            ids, end = backbone.tokenize([self.initial_words])
-            if int(end) - 1 != self.num_tokens:
+            ids, ends = backbone.tokenize([self.initial_words, ""])
+            end, begin = ends.tolist()
+            if end - begin != self.num_tokens:
                 raise UserError(
                     f"context.initial_words must have context.num_tokens={self.num_tokens} tokens; "
-                    f"{self.initial_words!r} has {int(end) - 1}. Change one of them."
+                    f"{self.initial_words!r} has {end - begin}. Change one of them."
                 )
-            first = backbone.embed_tokens(ids)[0, 1 : int(end)].detach().float().expand(shape)
+            first = backbone.embed_tokens(ids)[0, begin:end].detach().float().expand(shape)
         self.vectors = nn.Parameter(first.clone())
 
     @property
@@ -157,9 +158,11 @@ class PromptLearner(nn.Module, ABC):
 
     Attributes:
         name: of the learner, in checkpoints and curves.
+        needs_patches: it looks at the patches of its images.
     """
 
     name: ClassVar[str]
+    needs_patches: ClassVar[bool] = False
 
     def __init__(self, context: TrainedContext, recipe: Recipe, temperature: Positive, double_softmax: bool) -> None:
         super().__init__()
@@ -185,9 +188,20 @@ class PromptLearner(nn.Module, ABC):
 
     @abstractmethod
     def losses(
-        self, encode: TokenEncoder, images: Float[Tensor, "B D"], labels: Int[Tensor, " B"]
+        self,
+        encode: TokenEncoder,
+        images: Float[Tensor, "B D"],
+        labels: Int[Tensor, " B"],
+        patches: Float[Tensor, "B P D"] | None = None,
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
-        """Each image's loss, to be averaged, and a penalty that no image owns, to be added."""
+        """Each image's loss, to be averaged, and a penalty that no image owns, to be added.
+
+        Args:
+            encode: the text tower.
+            images: unit-norm embeddings.
+            labels: their classes.
+            patches: their patches, unit norm, in half precision; where a stage of the learner needs them.
+        """
 
     @abstractmethod
     def similarities(self, encode: TokenEncoder, images: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:

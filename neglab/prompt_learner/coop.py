@@ -22,7 +22,11 @@ class CoOpLearner(PromptLearner):
     name: ClassVar[str] = "coop"
 
     def losses(
-        self, encode: TokenEncoder, images: Float[Tensor, "B D"], labels: Int[Tensor, " B"]
+        self,
+        encode: TokenEncoder,
+        images: Float[Tensor, "B D"],
+        labels: Int[Tensor, " B"],
+        patches: Float[Tensor, "B P D"] | None = None,
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
         logits = self.similarities(encode, images) / self.temperature
         return cross_entropies(logits, labels, self.double_softmax), logits.new_zeros(())

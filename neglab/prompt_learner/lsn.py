@@ -78,7 +78,11 @@ class LSNLearner(PromptLearner):
         return list(self.context.parameters())
 
     def losses(
-        self, encode: TokenEncoder, images: Float[Tensor, "B D"], labels: Int[Tensor, " B"]
+        self,
+        encode: TokenEncoder,
+        images: Float[Tensor, "B D"],
+        labels: Int[Tensor, " B"],
+        patches: Float[Tensor, "B P D"] | None = None,
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
         negatives = self.context(encode)
         penalty = self.orthogonality_weight * orthogonality(negatives, self.orthogonality)

@@ -29,12 +29,15 @@ def cards(examples: Sequence[Example], count: int, picture: Callable[[str], byte
             name = ": ".join(filter(None, (example.own_class, Path(example.path).name)))
             labels = [(example.predicted_class, example.class_share, True)]
             labels += [(label, share, False) for label, share in example.negatives]
+            if example.together is not None:
+                both = zip(("all classes", "all negatives"), example.together, (True, False), strict=True)
+                labels += list(both) if example.negatives else []
             shown.append(Card(name, "", picture(example.path), example.score, None, tuple(labels)))
     return found
 
 
 def small_picture(path: str, folders: Sequence[Path]) -> bytes:
-    """A JPEG of an image file; empty: it is no file, or no picture any more, or lies in none of these folders.
+    """A WebP of an image file; empty: it is no file, or no picture any more, or lies in none of these folders.
 
     Args:
         path: as a run that may be someone else's names it.

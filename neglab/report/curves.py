@@ -24,11 +24,12 @@ class Curves(NamedTuple):
     picture: bytes
 
 
-def curves(rows: Sequence[Row]) -> list[Curves]:
+def curves(rows: Sequence[Row], intervals: Mapping[str, Row]) -> list[Curves]:
     """A picture for each number that was varied while all else stayed; adaptive scores have their own.
 
     Args:
-        rows: of `aggregate`.
+        rows: of `aggregate`, as they were typed.
+        intervals: by the digest of a setting's config, the columns of its mean's intervals, if any.
     """
     found: dict[tuple[str, str, str], dict[str, dict[float, Row]]] = {}
     for row in rows:
@@ -39,7 +40,7 @@ def curves(rows: Sequence[Row]) -> list[Curves]:
                 block.setdefault(label, {})[value] = row
     pictures: list[Curves] = []
     for (knob, id_dataset, kind), block in found.items():
-        if lines := [_line(label, by_value) for label, by_value in block.items() if len(by_value) > 1]:
+        if lines := [_line(label, by_value, intervals) for label, by_value in block.items() if len(by_value) > 1]:
             pictures.append(Curves(f"{knob} on {id_dataset}{kind}", sweep_curves(lines, knob)))
     return pictures
 
@@ -59,13 +60,19 @@ def numbers(row: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     return found
 
 
-def _line(label: str, by_value: Mapping[float, Row]) -> Line:
+def _line(label: str, by_value: Mapping[float, Row], intervals: Mapping[str, Row]) -> Line:
     values = sorted(by_value)
     means, deviations = (
         {heading: [_percent(by_value[value][f"{name}_{of}"]) for value in values] for name, heading in DRAWN.items()}
         for of in ("mean", "std")
     )
-    return Line(label, values, means, deviations)
+    found = [intervals.get(by_value[value].get("config") or "-", {}) for value in values]
+    ends = {
+        heading: [(100 * own[f"{name}_low"], 100 * own[f"{name}_high"]) for own in found]
+        for name, heading in DRAWN.items()
+        if all(f"{name}_low" in own for own in found)
+    }
+    return Line(label, values, means, deviations, ends)
 
 
 def _percent(fraction: float | str) -> float:

@@ -73,23 +73,20 @@ def interval_columns(resampled: Resampled | None, ood_dataset: str, level: float
     return columns
 
 
-def interval_table(
-    means: Mapping[str, Row], resampled: Mapping[str, Resampled | None], level: float, prefix: str
-) -> ReportTable:
+def interval_table(means: Mapping[str, Row], resampled: Mapping[str, Resampled | None], level: float) -> ReportTable:
     """One line per method: the means over the OOD sets with their intervals.
 
     Args:
         means: by method, its aggregated row of the mean over the OOD sets.
         resampled: of each method.
         level: of the intervals.
-        prefix: of the title.
     """
     rows = []
     for label, mean in means.items():
         columns = interval_columns(resampled[label], "mean", level)
         shown = [f"{100 * mean[f'{name}_mean']:.2f} {_bracket(columns, name)}" for name in RESAMPLED]
         rows.append((label, *shown))
-    title = f"{prefix}Mean over the OOD sets with {100 * level:g}% bootstrap intervals over the images, in percent"
+    title = f"Mean over the OOD sets with {100 * level:g}% bootstrap intervals over the images, in percent"
     notes = (NO_SCORES,) if None in resampled.values() else ()
     return ReportTable(title, ("method", *HEADINGS[:3]), tuple(rows), notes)
 
@@ -99,13 +96,13 @@ def _bracket(columns: Row, name: str) -> str:
 
 
 def significance_table(
-    means: Mapping[str, Row], resampled: Mapping[str, Resampled | None], level: float, prefix: str
+    means: Mapping[str, Row], resampled: Mapping[str, Resampled | None], level: float
 ) -> ReportTable | None:
     """The two methods best by mean AUROC against each other on the same images; None: there are no two."""
     ranked = sorted(means, key=lambda label: means[label]["auroc_mean"], reverse=True)
     if len(ranked) < 2:
         return None
-    title = f"{prefix}The two best by mean AUROC, paired over the images, in percent"
+    title = "The two best by mean AUROC, paired over the images, in percent"
     best, second = ranked[:2]
     first_of, second_of = resampled[best], resampled[second]
     difference = 100 * (means[best]["auroc_mean"] - means[second]["auroc_mean"])

@@ -4,7 +4,7 @@ import csv
 import io
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,16 +19,18 @@ from yaml import YAMLError
 
 from neglab.csv_cells import TableReader
 from neglab.files import open_table, read_bytes, read_json
-from neglab.results.aggregate import SEEDS, read_results, result_files
+from neglab.results.aggregate import read_results, result_files
 from neglab.results.examples import Example, read_examples
-from neglab.results.results import method_label, unreadable
+from neglab.results.labels import settled
+from neglab.results.results import SEEDS, method_label, unreadable
 from neglab.types import UserError
 
-PICTURES = ("score_histograms.png", "roc_curves.png")
+PICTURES = {"score_histograms.png": "Histograms of the scores", "roc_curves.png": "ROC curves"}
 UNKNOWN = "unknown: the run's folder holds no .hydra/overrides.yaml"
 
 Result = TypeVar("Result")
 Row = dict[str, Any]
+Setting = tuple[str, str, str, str, str]
 Scores = tuple[tuple[str, ...], Float[Tensor, " _"]]  # paths and ID scores, by path
 
 
@@ -45,7 +47,7 @@ class Run:
     rows: tuple[Row, ...]
 
     @property
-    def setting(self) -> tuple[str, str, str]:
+    def setting(self) -> Setting:
         return setting(self.rows[0])
 
     @property
@@ -58,17 +60,18 @@ class Run:
 
     @property
     def title(self) -> str:
-        return f"{self.setting[2]} seed {self.seeds[0]}"
+        return f"{method_label(self.rows[0])} seed {self.seeds[0]}"
 
-    def pictures(self) -> list[bytes]:
-        """Those that the run drew.
+    def pictures(self) -> list[tuple[bytes, str]]:
+        """Those that the run drew, each with what it shows.
 
         Raises:
             UserError: one is damaged.
         """
-        paths = [self.folder / name for name in PICTURES]
+        paths = {self.folder / name: f"{what} of {self.title}" for name, what in PICTURES.items()}
         # A link in a run folder of someone else may lead to any picture of this machine.
-        return [_read_picture(path) for path in paths if path.is_file() and not path.is_symlink()]
+        own = {path: text for path, text in paths.items() if path.is_file() and not path.is_symlink()}
+        return [(_read_picture(path), text) for path, text in own.items()]
 
     def examples(self) -> list[Example]:
         """The images whose score is most wrong; none where the run left none.
@@ -104,9 +107,16 @@ class Run:
         return {name: (read[path], _read_scores(folder / f"{name}.csv")) for name, path in files.items()}
 
 
-def setting(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """ID set, stream and method: what a row of the report's tables stands for."""
-    return str(row.get("id_dataset", "")), str(row.get("stream", "none")), method_label(row)
+def setting(row: Mapping[str, Any]) -> Setting:
+    """What a row of the report's tables stands for: ID set, benchmark, stream, resolved config and method."""
+    id_dataset, benchmark, config = (str(row.get(name, "")) for name in ("id_dataset", "benchmark", "config"))
+    return id_dataset, benchmark, str(row.get("stream", "none")), config, method_label(row)
+
+
+def settled_runs(runs: Sequence[Run]) -> list[Run]:
+    """The same runs, those of equal settings under one name."""
+    rows = iter(settled([row for run in runs for row in run.rows]))
+    return [replace(run, rows=tuple(next(rows) for _ in run.rows)) for run in runs]
 
 
 def whole(read: Callable[[], Result], damaged: list[str]) -> Result | None:
@@ -184,9 +194,9 @@ def _read_picture(path: Path) -> bytes:
     return content
 
 
-def by_setting(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Run]]:
+def by_setting(runs: Sequence[Run]) -> dict[Setting, list[Run]]:
     """The runs of each setting, one per seed: the same seed twice is one observation."""
-    found: dict[tuple[str, str, str], dict[tuple[str, ...], Run]] = {}
+    found: dict[Setting, dict[tuple[str, ...], Run]] = {}
     for run in runs:
         found.setdefault(run.setting, {})[run.seeds] = run
     return {key: list(members.values()) for key, members in found.items()}

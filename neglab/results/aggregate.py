@@ -11,7 +11,6 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from neglab.compose import make
@@ -21,13 +20,11 @@ from neglab.embedding.store import write_atomically
 from neglab.files import open_table
 from neglab.logger.base import Job, RunLogger
 from neglab.results.failures import describe_failures, failures
+from neglab.results.labels import Benchmark, blocks, settled, short_labels, titles
 from neglab.results.published import compare, comparison_tables
-from neglab.results.results import HEADINGS, METRICS, method_label, unreadable, write_rows
-from neglab.results.tables import markdown, read
+from neglab.results.results import AVERAGED, HEADINGS, METRICS, SEEDS, method_label, unreadable, write_rows
+from neglab.results.tables import ReportTable, for_console, markdown, read
 from neglab.types import UserError
-
-AVERAGED = (*METRICS, "id_accuracy")
-SEEDS = ("seed", "stream_seed")
 
 Row = dict[str, Any]
 
@@ -103,57 +100,64 @@ def aggregate(rows: Sequence[Row]) -> list[Row]:
     return result
 
 
-def summary_tables(rows: Sequence[Row]) -> list[Table]:
+def summary_tables(rows: Sequence[Row]) -> list[ReportTable]:
     """In percent, one line per setting: the means over the OOD sets, and AUROC for each set.
 
-    Scores that learn from the test stream have tables of their own: they see more than those of a single image.
+    Only settings with one ID set, one list of OOD sets and one stream stand in a table. Scores that learn from the test
+    stream see more than those of a single image.
     """
-    tables: list[Table] = []
-    for stream in dict.fromkeys(row.get("stream", "none") for row in rows):
-        block = [row for row in rows if row.get("stream", "none") == stream]
-        tables += _block(block, "" if stream == "none" else f"Adaptive, learning from the stream ({stream}). ")
+    tables: list[ReportTable] = []
+    found = blocks(rows)
+    for (place, block), title in zip(found.items(), titles(list(found)).values(), strict=True):
+        tables += method_tables(place, block, title if len(found) > 1 or place.stream != "none" else "")
     return tables
 
 
-def _block(rows: Sequence[Row], prefix: str) -> list[Table]:
-    datasets = [name for name in dict.fromkeys(row["ood_dataset"] for row in rows) if name != "mean"]
-    means = _table(f"{prefix}Mean over the OOD sets, in percent", ["seeds", "ID images", "ID acc. ↑", *HEADINGS[:3]])
-    aurocs = _table(f"{prefix}AUROC ↑ by OOD set, in percent", datasets)
+def method_tables(place: Benchmark, rows: Sequence[Row], title: str) -> list[ReportTable]:
+    """The two tables of one benchmark.
+
+    Args:
+        place: what the settings share.
+        rows: of it.
+        title: of the benchmark; empty: there is but one.
+    """
+    shared, short = short_labels(rows)
+    prefix = "".join(f"{part}. " for part in (title, f"All: {shared}" if shared else "") if part)
     settings: dict[str, dict[str, Row]] = {}
     for row in rows:
         settings.setdefault(method_label(row), {})[row["ood_dataset"]] = row
+    means, aurocs = [], []
     for label, by_dataset in settings.items():
-        mean = by_dataset["mean"]
+        mean = by_dataset[MEAN]
         used = "yes" if mean.get("uses_id_images") == "True" else "no"
         cells = (_cell(mean, name) for name in ("id_accuracy", *METRICS[:3]))
-        means.add_row(escape(label), str(mean["num_seeds"]), used, *cells)
-        cells = (_cell(by_dataset[name], "auroc") if name in by_dataset else "" for name in datasets)
-        aurocs.add_row(escape(label), *cells)
-    return [means, aurocs]
+        means.append((short[label], str(mean["num_seeds"]), used, *cells))
+        cells = (_cell(by_dataset[name], "auroc") for name in place.ood_datasets)
+        aurocs.append((short[label], *cells))
+    headings = ("method", "seeds", "ID images", "ID acc. ↑", *HEADINGS[:3])
+    return [
+        ReportTable(f"{prefix}Mean over the OOD sets, in percent", headings, tuple(means)),
+        ReportTable(f"{prefix}AUROC ↑ by OOD set, in percent", ("method", *place.ood_datasets), tuple(aurocs)),
+    ]
 
 
-def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("method", no_wrap=True, overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", min_width=5)
-    return table
-
-
-def write_aggregate(folder: Path, rows: Sequence[Row]) -> list[Table]:
+def write_aggregate(folder: Path, rows: Sequence[Row]) -> tuple[list[ReportTable], list[Table]]:
     """Write aggregate.csv and aggregate.md beside the runs; no table where no run has finished.
 
     Args:
         folder: of the sweep.
         rows: of `aggregate`.
+
+    Returns:
+        The tables of the methods, and those beside published numbers.
     """
     if not rows:
-        return []
+        return [], []
     write_rows(folder / "aggregate.csv", rows)
     compared = [row for row in compare(rows) if row.get("published_source")]
-    tables = [*summary_tables(rows), *comparison_tables(compared)]
-    write_atomically(folder / "aggregate.md", markdown(list(map(read, tables))).encode())
-    return tables
+    methods, published = summary_tables(rows), comparison_tables(compared)
+    write_atomically(folder / "aggregate.md", markdown([*methods, *map(read, published)]).encode())
+    return methods, published
 
 
 def _cell(row: Row, name: str) -> str:
@@ -180,9 +184,10 @@ class AggregateSeeds(Callback):
 def finish_sweep(folder: Path, config: DictConfig) -> None:
     """Write, show and log the table over the jobs of a sweep that have finished."""
     console = Console()
-    rows = aggregate(collect_rows(folder))
-    if tables := write_aggregate(folder, rows):
-        console.print(*tables, sep="\n")
+    rows = aggregate(settled(collect_rows(folder)))
+    methods, published = write_aggregate(folder, rows)
+    if methods:
+        console.print(*(part for table in methods for part in for_console(table, console.width)), *published, sep="\n")
         console.print(f"Written to {folder}/aggregate.csv and aggregate.md", highlight=False)
         log_aggregate(folder, rows, list(config.hydra.overrides.task), make(config.logger))
 

@@ -9,7 +9,7 @@ import torch
 
 from neglab.csv_cells import TableReader
 from neglab.files import open_table
-from neglab.metrics.explanation import label_shares
+from neglab.metrics.explanation import class_share, label_shares
 from neglab.pipeline import ID, Evaluation, Parts
 from neglab.plots.contact_sheet import SIZE
 from neglab.results.results import unreadable, write_csv
@@ -18,7 +18,8 @@ from neglab.types import TextBank
 NUM_EXAMPLES = 8  # images of each set
 NUM_NEGATIVES = 3  # negative labels of each image
 NEGATIVES = [(f"negative_{k}", f"negative_{k}_share") for k in range(1, NUM_NEGATIVES + 1)]
-COLUMNS = ("dataset", "path", "class", "id_score", "predicted_class", "class_share", *sum(NEGATIVES, ()))
+TOGETHER = ("all_classes_share", "all_negatives_share")
+COLUMNS = ("dataset", "path", "class", "id_score", "predicted_class", "class_share", *sum(NEGATIVES, ()), *TOGETHER)
 SAMPLE_COLUMNS = ("dataset", "image", "path", "id_score", "predicted_class", "negative_label")
 
 
@@ -30,9 +31,10 @@ class Example(NamedTuple):
         path: where it came from.
         own_class: its ID class; empty where it has none.
         score: the ID score.
-        predicted_class: the ID class with the largest share of the softmax over all labels.
-        class_share: that share.
+        predicted_class: as in scores/.
+        class_share: its share of the softmax over all labels, at the score's temperature.
         negatives: the negative labels with the largest shares, largest first, and these shares.
+        together: the shares of all ID classes and of all negatives; None: an older run has not written them.
     """
 
     dataset: str
@@ -42,6 +44,7 @@ class Example(NamedTuple):
     predicted_class: str
     class_share: float
     negatives: tuple[tuple[str, float], ...]
+    together: tuple[float, float] | None = None
 
 
 def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
@@ -58,17 +61,23 @@ def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
     ]
     # By path: a stream may leave images out.
     places = {name: {path: i for i, path in enumerate(images[name].paths)} for name in tables}
-    rows = (images[name].embeddings[places[name][tables[name].paths[i]]] for name, i in chosen)
-    found = label_shares(torch.stack(list(rows)), bank, 1 / bank.logit_scale, NUM_NEGATIVES)
+    rows = torch.stack([images[name].embeddings[places[name][tables[name].paths[i]]] for name, i in chosen])
+    temperature = parts.score.share_temperature or 1 / bank.logit_scale
+    found = label_shares(rows, bank, temperature, NUM_NEGATIVES)
+    predicted_classes = torch.stack([tables[name].predicted[i] for name, i in chosen])
+    class_shares = class_share(rows, predicted_classes, bank, temperature)
     class_names, negative_names = bank.id_labels.names, bank.negatives.names
     examples: list[Example] = []
-    columns = (found.classes[:, 0], found.class_shares[:, 0], found.negatives, found.negative_shares)
-    for (name, i), *numbers in zip(chosen, *(column.tolist() for column in columns), strict=True):
+    columns = (predicted_classes, class_shares, found.negatives, found.negative_shares)
+    together = zip(found.id_share.tolist(), found.rest_share.tolist(), strict=True)
+    for (name, i), totals, *numbers in zip(chosen, together, *(column.tolist() for column in columns), strict=True):
         table, (predicted, share, negatives, shares) = tables[name], numbers
         own_class = class_names[int(table.labels[i])] if table.labels[i] >= 0 else ""
         strongest = tuple(zip((negative_names[k] for k in negatives), shares, strict=True))
         score = float(table.scores[i])
-        examples.append(Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest))
+        examples.append(
+            Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest, totals)
+        )
     return examples
 
 
@@ -79,10 +88,11 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
         UserError: the disk is full.
     """
     rows: list[list[Any]] = []
-    for *first, class_share, negatives in examples:
-        labels = [cell for name, share in negatives for cell in (name, f"{share:.6f}")]
-        row = [*first, f"{class_share:.6f}", *labels]
-        rows.append(row + [""] * (len(COLUMNS) - len(row)))
+    for *first, share_of_class, negatives, together in examples:
+        labels = [cell for name, share in negatives for cell in (name, f"{share:.6g}")]
+        row = [*first, f"{share_of_class:.6g}", *labels]
+        row += [""] * (len(COLUMNS) - len(TOGETHER) - len(row))
+        rows.append(row + [f"{share:.6g}" for share in together or ()])
     write_csv(path, COLUMNS, rows)
 
 
@@ -98,7 +108,10 @@ def read_examples(path: Path) -> list[Example]:
             for row in TableReader(file, strict=True):
                 negatives = tuple((row[name], float(row[share])) for name, share in NEGATIVES if row[name])
                 first = (row["dataset"], row["path"], row["class"], float(row["id_score"]))
-                examples.append(Example(*first, row["predicted_class"], float(row["class_share"]), negatives))
+                known = all(row.get(name) for name in TOGETHER)
+                together = (float(row[TOGETHER[0]]), float(row[TOGETHER[1]])) if known else None
+                share = float(row["class_share"])
+                examples.append(Example(*first, row["predicted_class"], share, negatives, together))
     except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise unreadable(path, error) from error
     return examples

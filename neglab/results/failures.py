@@ -1,4 +1,4 @@
-"""The jobs of a sweep that failed: each leaves its reason in its folder, and the sweep goes on without it."""
+"""Runs that failed: each leaves its reason in its folder, and a sweep goes on without it."""
 
 import sys
 import traceback
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neglab.embedding.store import write_atomically
+from neglab.files import read_bytes
 
 REASON = "failed.txt"
+BEFORE_TRACEBACK = "\n\nTraceback of the error, for whoever mends it:\n"
 
 
 def record_failure(folder: Path, error: Exception, message: str | None) -> None:
@@ -23,7 +25,8 @@ def record_failure(folder: Path, error: Exception, message: str | None) -> None:
     """
     if message is None:
         traceback.print_exception(error, file=sys.stderr)
-        message = f"{type(error).__name__}: {error}"
+        lines = "".join(traceback.format_exception(error))
+        message = f"{type(error).__name__}: {error}{BEFORE_TRACEBACK}{lines}"
     write_atomically(folder / REASON, f"{message}\n".encode(errors="backslashreplace"))
 
 
@@ -32,11 +35,20 @@ def forget_failure(folder: Path) -> None:
     (folder / REASON).unlink(missing_ok=True)
 
 
+def reason_of(folder: Path) -> str:
+    """What stopped the job of a folder, without a traceback; empty: nothing did, or it is not known."""
+    try:
+        content = read_bytes(folder / REASON)
+    except OSError:
+        return ""
+    return content.decode(errors="replace").partition(BEFORE_TRACEBACK)[0].strip()
+
+
 def failures(folder: Path) -> dict[str, list[str]]:
     """By reason, the folders of the jobs below a sweep's folder that failed."""
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob(REASON)):
-        reason = path.read_text(encoding="utf-8", errors="replace").strip()
+        reason = reason_of(path.parent)
         found.setdefault(reason, []).append(str(path.parent.relative_to(folder)))
     return found
 

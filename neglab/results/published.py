@@ -21,6 +21,7 @@ CONVENTIONS = {"id": "ID+", "ood": "OOD+", "unknown": "unknown"}
 # Overrides that say on which data and backbone a preset runs: it is still the preset.
 SAME_METHOD = re.compile(r"[+~]*((backbone|id_dataset|ood_datasets)[.=@]|id_images(=|\.dataset\b))")
 NONE = "no published value"
+WIDTHS = {"paper": 6, "Δ": 6, "as": 4, "note": 4}
 HEADINGS = ("AUROC ↑", "paper", "Δ", "FPR95 ↓", "paper", "Δ", "as", "note")
 
 Row = dict[str, Any]
@@ -161,7 +162,8 @@ def _table(name: str, rows: Sequence[Row]) -> Table:
     table.caption_justify = "left"
     table.add_column("OOD set", overflow="fold")
     for heading in HEADINGS:
-        table.add_column(heading, justify="right", width=6 if " " in heading else None)
+        # Labels of any length may stand in the first column, so the numbers must keep their width.
+        table.add_column(heading, justify="right", width=6 if " " in heading else None, min_width=WIDTHS.get(heading))
     previous = ""
     for row in rows:
         label = " ".join(filter(None, (row["method"], re.sub(r"\bexperiment=\S+ ?", "", row["overrides"])))).strip()

@@ -19,6 +19,8 @@ from neglab.types import LabelSet, ScoredPair, UserError
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|]|&(?=[#\w]))")
 METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_out")
+AVERAGED = (*METRICS, "id_accuracy")
+SEEDS = ("seed", "stream_seed")
 HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
 
 Row = dict[str, Any]
@@ -26,10 +28,11 @@ Row = dict[str, Any]
 
 def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     """All metrics of a run, as fractions, under the flat keys of metrics.json."""
-    accuracy = IDAccuracy()
-    accuracy.update(pairs[0].id_images.predicted, pairs[0].id_images.labels)
-    result = {"id/accuracy": float(accuracy.compute())}
+    result: dict[str, float] = {}
     for pair in pairs:
+        accuracy = IDAccuracy()
+        accuracy.update(pair.id_images.predicted, pair.id_images.labels)
+        result[f"ood/{pair.ood_images.dataset}/id_accuracy"] = float(accuracy.compute())
         metrics = DetectionMetrics()
         for part, is_id in ((pair.id_images, True), (pair.ood_images, False)):
             metrics.update(part.scores, torch.full((len(part.scores),), is_id))
@@ -38,6 +41,9 @@ def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     for name in METRICS:
         values = [result[f"ood/{pair.ood_images.dataset}/{name}"] for pair in pairs]
         result[f"ood/mean/{name}"] = sum(values) / len(values)
+    # One that learns from the stream may predict other classes beside each OOD set.
+    accuracies = [result[f"ood/{pair.ood_images.dataset}/id_accuracy"] for pair in pairs]
+    result["id/accuracy"] = result["ood/mean/id_accuracy"] = sum(accuracies) / len(accuracies)
     return result
 
 
@@ -49,7 +55,7 @@ def result_rows(description: Mapping[str, Any], metrics: Mapping[str, float]) ->
             **description,
             "ood_dataset": dataset,
             **{name: metrics[f"ood/{dataset}/{name}"] for name in METRICS},
-            "id_accuracy": metrics["id/accuracy"],
+            "id_accuracy": metrics[f"ood/{dataset}/id_accuracy"],
         }
         for dataset in datasets
     ]

@@ -27,6 +27,8 @@ LATEX = {
 
 
 NUMBER_WIDTH = 8  # of the longest number, such as "[-12.34,"
+LABEL_WIDTH = 14  # that are left for a method at least
+FRAME = 3  # of a column: a space on either side, and a line
 
 
 class ReportTable(NamedTuple):
@@ -74,17 +76,38 @@ def read(table: Table) -> ReportTable:
     return ReportTable(str(table.title), ("method", *headings), tuple(ungrouped), notes, compares=not is_grouped)
 
 
-def for_console(table: ReportTable) -> Table:
-    """With the best values in bold."""
+def for_console(table: ReportTable, width: int) -> list[Table]:
+    """With the best values in bold, and every number whole: where columns do not fit, in several tables.
+
+    Args:
+        table: what to show.
+        width: of the console, in characters.
+    """
+    needed = [_longest_number(table, column) for column in range(len(table.headings))]
+    parts: list[list[int]] = [[]]
+    for column in range(1, len(table.headings)):
+        taken = sum(needed[known] + FRAME for known in (*parts[-1], column))
+        if parts[-1] and LABEL_WIDTH + FRAME + taken > width - 1:
+            parts.append([])
+        parts[-1].append(column)
+    return [_rich(table, [0, *columns], needed, last=columns is parts[-1]) for columns in parts]
+
+
+def _longest_number(table: ReportTable, column: int) -> int:
+    """Of a number's width, such as "[-12.34,"; other words are folded."""
+    words = [word for row in table.rows for word in row[column].split()]
+    return min(max(map(len, words), default=0), NUMBER_WIDTH)
+
+
+def _rich(table: ReportTable, columns: Sequence[int], needed: Sequence[int], last: bool) -> Table:
     result, best = Table(title=escape(table.title), title_justify="left", caption_justify="left"), table.best()
-    result.caption = escape("\n".join(table.notes))
-    for column, heading in enumerate(table.headings):
-        longest = max((len(word) for row in table.rows for word in row[column].split()), default=0)
-        # On a narrow screen the methods are folded, not the numbers.
-        justify, width = ("right", min(longest, NUMBER_WIDTH)) if column else ("left", None)
-        result.add_column(heading, justify=justify, min_width=width, overflow="fold")
+    result.caption = escape("\n".join(table.notes)) if last else None
+    for column in columns:
+        # On a narrow screen the methods and headings are folded, not the numbers.
+        justify, least = ("right", needed[column]) if column else ("left", None)
+        result.add_column(escape(table.headings[column]), justify=justify, min_width=least, overflow="fold")
     for i, row in enumerate(table.rows):
-        result.add_row(*(Text(cell, "bold" if (i, j) in best else "") for j, cell in enumerate(row)))
+        result.add_row(*(Text(row[j].replace("± ", "±"), "bold" if (i, j) in best else "") for j in columns))
     return result
 
 

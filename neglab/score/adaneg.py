@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from neglab.ranges import Count, CountFromTwo, NotNegative, Positive, Seed, Share
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import NegLabelScore, grouped_share
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
@@ -55,6 +55,9 @@ class AdaNegScore(Score[Memory]):
     The proxy of a label is the normalised sum of its text x_0 and its images x_j ("task"), or, for each image h, the
     normalised sum over j of exp(-beta (1 - cos(h, x_j))) x_j ("sample"), computed from cosines alone.
 
+    The predicted class is the ID class with the largest p(texts) + `static_weight` p(proxies), p being the softmax over
+    all labels; with the adaptive gap that with the largest p(texts) + p(proxies), softmaxes over the ID classes alone.
+
     Args:
         num_groups: of NegLabel's score, static and adaptive.
         temperature: tau, divides the cosine similarities.
@@ -76,7 +79,8 @@ class AdaNegScore(Score[Memory]):
         images: 200 MB where 10,000 labels of width 512 have ten slots each. A step holds the batch's B (C + M) logits.
 
     Source: AdaNeg (Zhang and Zhang, NeurIPS 2024); OpenOOD-VLM at 804f331, ttaprompt_postprocessor.py
-        (`ttapromptnoadagap`, and `ttaprompt` with the adaptive gap, whose lambda is 1).
+        (`ttapromptnoadagap`, and `ttaprompt` with the adaptive gap, whose lambda is 1; the predicted classes stand in
+        lines 903 and 604).
     Differs: float32 and float64 sums, the official code works in fp16. The official memory of length L holds L + 1
         slots of which the last is never written; it only rescales and is left out. Images are remembered rank by rank
         within their label, all labels at once, instead of one by one: the same memory.
@@ -129,7 +133,7 @@ class AdaNegScore(Score[Memory]):
             torch.tensor([1, 0], dtype=torch.int8).repeat(100),
         )
 
-    def step(self, state: Memory, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Memory]:
+    def step(self, state: Memory, images: Float[Tensor, "B D"]) -> tuple[Judgement, Memory]:
         logits = (images / self.neglabel.temperature) @ state.texts.T
         static = self._grouped_share(logits, state)
         is_id, is_ood, state = self._confident(state, static)
@@ -137,8 +141,19 @@ class AdaNegScore(Score[Memory]):
         if len(confident):
             labels, entropies = _nearest(state, logits[confident], is_id[confident])
             state = _remember(state, images[confident], labels, entropies)
+        by_texts = self._class_shares(logits, state.num_id)
         self._adapt(logits, state, images)
-        return self._grouped_share(logits, state) + self.static_weight * static, state
+        weight = 1.0 if self.adaptive_gap else self.static_weight
+        predicted = (by_texts + weight * self._class_shares(logits, state.num_id)).argmax(dim=1)
+        return Judgement(self._grouped_share(logits, state) + self.static_weight * static, predicted), state
+
+    def _class_shares(self, logits: Float[Tensor, "B N"], num_id: int) -> Float[Tensor, "B C"]:
+        """The ID classes' softmax shares that predict the class."""
+        of_classes = logits[:, :num_id].double()
+        rivals = logits[:, :num_id] if self.adaptive_gap else logits
+        parts = rivals.split(max(1, CHUNK_ELEMENTS // logits.shape[1]))
+        mass = torch.cat([part.logsumexp(dim=1, keepdim=True) for part in parts])
+        return (of_classes - mass.double()).exp()
 
     def _grouped_share(self, logits: Float[Tensor, "B N"], memory: Memory) -> Float[Tensor, " B"]:
         """NegLabel's score of these logits."""

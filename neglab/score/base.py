@@ -1,11 +1,12 @@
 """The contract of a score: how in-distribution each image is, given what the text side knows. Higher is more ID."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
 from neglab.types import Outline, TextBank, TextEncoder
 
@@ -13,23 +14,47 @@ State = TypeVar("State")
 ROW_BLOCK = 16  # images are scored in whole blocks of so many rows
 
 
+class Judgement(NamedTuple):
+    """What a score says of a batch of images.
+
+    Attributes:
+        scores: [B], the ID scores; higher is more ID.
+        predicted: [B], the ID class of each image by the method's own rule; None: the class of the most similar text.
+    """
+
+    scores: Float[Tensor, " B"]
+    predicted: Int[Tensor, " B"] | None = None
+
+
 class Score(ABC, Generic[State]):
     """A score with explicit state: `init` once, then `step` per batch. Nothing is kept in attributes.
+
+    A parameter `temperature` divides cosines; in a config it may be `backbone`, the model's own (`compose.settled`).
 
     Attributes:
         order_dependent: earlier batches change later scores, so a stream has to be replayed in order.
         needs_id_images: the bank must hold few-shot ID images.
         needs_encoder: texts are encoded while scoring.
+        needs_pictures: the encoder's gallery must find the images' pictures.
     """
 
     order_dependent: ClassVar[bool] = False
-    needs_id_images: ClassVar[bool] = False
+    needs_id_images: bool = False  # for all settings or for some
     needs_encoder: ClassVar[bool] = True
+    needs_pictures: ClassVar[bool] = False
 
     @property
     def neutral(self) -> float | None:
         """The score of an image that speaks as much for the ID classes as for the negatives; None: there is none."""
         return None
+
+    @property
+    def share_temperature(self) -> float | None:
+        """Of the softmax whose shares give the reasons: the score's own, or that of the NegLabel score in it.
+
+        None: the score has none; the backbone's own stands in.
+        """
+        return getattr(self, "temperature", None) or getattr(getattr(self, "neglabel", None), "temperature", None)
 
     def check(self, outline: Outline) -> None:
         """Raise a UserError where the score cannot work with such a bank; asked before anything is embedded."""
@@ -39,8 +64,12 @@ class Score(ABC, Generic[State]):
         """Everything that does not depend on the test images, computed once."""
 
     @abstractmethod
-    def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], State]:
-        """The ID scores of a batch, higher for ID, and the state for the next one."""
+    def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Judgement, State]:
+        """The ID scores of a batch, with the classes where the method predicts them its own way, and the next state."""
+
+    def finish(self, state: State) -> None:
+        """Called with the last state of every stream: the place for a warning about what the stream was."""
+        return
 
 
 class BankScore(Score[State]):
@@ -54,14 +83,22 @@ class BankScore(Score[State]):
     def init(self, bank: TextBank, encoder: TextEncoder | None) -> State:
         return self.prepare(bank)
 
-    def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], State]:
+    def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Judgement, State]:
         # A matrix product sends a last, partial block of rows through another kernel, which rounds differently.
         blocks = pad(images, (0, 0, 0, -len(images) % ROW_BLOCK))
-        return self.score(blocks, state)[: len(images)], state
+        return Judgement(self.score(blocks, state)[: len(images)]), state
 
     def __call__(self, images: Float[Tensor, "B D"], bank: TextBank) -> Float[Tensor, " B"]:
         """The ID scores of a batch, higher for ID."""
-        return self.step(self.prepare(bank), images)[0]
+        return self.step(self.prepare(bank), images)[0].scores
+
+    def score_at_once(self, images: Float[Tensor, "B D"], prepared: State) -> Float[Tensor, " B"]:
+        """`score` of all rows in one piece, however many: what a graph with a free batch size can hold."""
+        return self._score_chunk(images, prepared)
+
+    def _score_chunk(self, images: Float[Tensor, "B D"], prepared: State, /) -> Float[Tensor, " B"]:
+        """Rows that fit into memory; a score that goes through large batches in chunks has its formula here."""
+        return self.score(images, prepared)
 
     @abstractmethod
     def prepare(self, bank: TextBank) -> State:
@@ -70,3 +107,32 @@ class BankScore(Score[State]):
     @abstractmethod
     def score(self, images: Float[Tensor, "B D"], prepared: State) -> Float[Tensor, " B"]:
         """The ID scores of whole blocks of rows, higher for ID; rows of zeros may fill the last block."""
+
+
+class LocalScore(BankScore[State]):
+    """A score that looks at the patches of an image beside the whole.
+
+    The patches of many images are too many to keep: ViT-B/16 has 196. So the pass that encodes them makes one number of
+    each image's, by `local`; it is kept in the store and stands as one more column, the last, behind the embedding: the
+    images that `score` and `step` get are [B, D + 1].
+    """
+
+    @property
+    @abstractmethod
+    def local_identity(self) -> Mapping[str, Any]:
+        """What decides `local` beside bank and patches, as a JSON-like value."""
+
+    @abstractmethod
+    def local(self, patches: Float[Tensor, "B P D"], prepared: State) -> Float[Tensor, " B"]:
+        """One number of each image's unit-norm patches."""
+
+
+def local_column(score: LocalScore[State], patches: Float[Tensor, "B P D"], prepared: State) -> Float[Tensor, "B 1"]:
+    """What stands behind the embeddings of a LocalScore's images.
+
+    Args:
+        score: what looks at the patches.
+        patches: as the backbone gives them, of any norm.
+        prepared: of the bank.
+    """
+    return score.local(normalize(patches, dim=2), prepared).float()[:, None]

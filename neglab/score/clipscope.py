@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from neglab.ranges import Positive
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.types import Outline, TextBank, TextEncoder, UserError
 
 CHUNK_ELEMENTS = 2**22  # logits and counts held at once, each in up to 32 MiB
@@ -31,7 +31,7 @@ class CLIPScopeScore(Score[ClassCounts]):
 
     Every image counts, OOD ones too, after it was scored; each class begins with one. Images of a batch come one
     after the other, so the batch size changes nothing. Frequent classes score lower, harmful where ID classes are
-    not equally frequent.
+    not equally frequent. The predicted class is k, the nearest text's.
 
     Args:
         temperature: tau, divides the cosine similarities.
@@ -63,14 +63,14 @@ class CLIPScopeScore(Score[ClassCounts]):
         counts = torch.ones(len(id_weights), dtype=torch.long, device=id_weights.device)
         return ClassCounts(id_weights / self.temperature, negative_weights / self.temperature, counts)
 
-    def step(self, state: ClassCounts, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], ClassCounts]:
+    def step(self, state: ClassCounts, images: Float[Tensor, "B D"]) -> tuple[Judgement, ClassCounts]:
         rows = max(1, CHUNK_ELEMENTS // (len(state.id_weights) + len(state.negative_weights)))
         scores = []
         for part in images.split(rows):
             values, counts = _score_chunk(part, state)
             scores.append(values)
             state = replace(state, counts=counts)
-        return torch.cat(scores), state
+        return Judgement(torch.cat(scores)), state
 
 
 def _score_chunk(images: Float[Tensor, "B D"], state: ClassCounts) -> tuple[Float[Tensor, " B"], Int[Tensor, " C"]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from neglab.context.checkpoint import PromptCheckpoint, read_checkpoint
 from neglab.context.prompts import ContextPrompts, MetaNet, TokenEncoder, conditional_texts, context_prompts
 from neglab.ranges import Count, Positive
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.score.lsn import LSNScore, largest_share
 from neglab.types import Outline, TextBank, TextEncoder, UserError
 
@@ -37,7 +37,8 @@ class CoCoOpState:
 class CoCoOpScore(Score[CoCoOpState]):
     """Largest softmax share of an ID class, whose text is encoded for each image. Higher is more ID.
 
-    C prompts go through the text tower for every image.
+    C prompts go through the text tower for every image. The predicted class is that of the image's own nearest text,
+    as CoCoOp predicts.
 
     Args:
         checkpoint: the folder that `neglab learn prompt_learner=cocoop` left; None where it is still to be given.
@@ -90,16 +91,17 @@ class CoCoOpScore(Score[CoCoOpState]):
         )
 
     @torch.no_grad()
-    def step(self, state: CoCoOpState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], CoCoOpState]:
-        scores = []
+    def step(self, state: CoCoOpState, images: Float[Tensor, "B D"]) -> tuple[Judgement, CoCoOpState]:
+        scores, predicted = [], []
         for part in images.split(max(1, self.prompts_per_pass // len(state.prompts))):
             texts = conditional_texts(state.encode, state.prompts, state.context, state.meta_net, part)
             similarity = (texts * part[:, None]).sum(dim=2)
+            predicted.append(similarity.argmax(dim=1))
             if self.lsn is None:
                 scores.append(largest_share(similarity.double() / self.temperature))
             else:
                 scores.append(self.lsn.joined(similarity, part, state.negatives))
-        return torch.cat(scores), state
+        return Judgement(torch.cat(scores), torch.cat(predicted)), state
 
 
 def _meta_net(checkpoint: PromptCheckpoint) -> MetaNet:

@@ -22,7 +22,7 @@ from neglab.inversion import (
     text_anchors,
 )
 from neglab.ranges import Count, NotNegative, Positive, Seed, Share
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
@@ -61,7 +61,8 @@ class InterNegScore(Score[InterNegState]):
 
     Images that score below `threshold` are turned into texts by optimising pseudo-words. A text goes on as an extra
     negative where it is farther from every class's mean ID image than the class's name is; the K with the highest
-    deviation degree stay. Then the images are scored again.
+    deviation degree stay. Then the images are scored again. The predicted class is the nearest text's, as in the
+    official code.
 
     Args:
         num_groups: G, of negatives and extras; the remainder is dropped from the end, so extras of low degree first.
@@ -70,7 +71,7 @@ class InterNegScore(Score[InterNegState]):
         threshold: beta, below which an image is inverted.
         strict_threshold: True: S < beta; False: S <= beta.
         extra: "inter": as above; "intra": the ablation, ID names in the place of mean images, so that all texts pass
-            and the farthest from ID names stay; "none": no extras.
+            and the farthest from ID names stay; "none": no extras. Only "inter" takes ID images.
         templates: prompts of the pseudo-word, one drawn per image and step.
         num_tokens: T, pseudo-tokens of an image.
         initial_std: standard deviation of their first values.
@@ -98,7 +99,6 @@ class InterNegScore(Score[InterNegState]):
     """
 
     order_dependent: ClassVar[bool] = True
-    needs_id_images: ClassVar[bool] = True
     needs_encoder: ClassVar[bool] = True
 
     def __init__(
@@ -134,6 +134,7 @@ class InterNegScore(Score[InterNegState]):
                 f"Give a list, such as ['a photo of {SLOT}']."
             )
         self.threshold, self.strict_threshold, self.extra = threshold, strict_threshold, extra
+        self.needs_id_images = extra == "inter"
         self.templates, self.num_tokens = tuple(listed), num_tokens
         self.initial_std, self.token_seed = initial_std, token_seed
         self.num_extras, self.rescore, self.update_size, self.seed = num_extras, rescore, update_size, seed
@@ -164,15 +165,15 @@ class InterNegScore(Score[InterNegState]):
             num_not_finite=0,
         )
 
-    def step(self, state: InterNegState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], InterNegState]:
+    def step(self, state: InterNegState, images: Float[Tensor, "B D"]) -> tuple[Judgement, InterNegState]:
         scores = []
         for part in images.split(self.update_size or max(1, len(images))):
             values, state = self._update(state, part)
             scores.append(values)
-        return torch.cat(scores), state
+        return Judgement(torch.cat(scores)), state
 
     def _update(self, state: InterNegState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], InterNegState]:
-        scores, _ = self.neglabel.step(state.grouped, images)
+        (scores, _), _ = self.neglabel.step(state.grouped, images)
         active = scores < self.threshold if self.strict_threshold else scores <= self.threshold
         if state.prompts is None or not active.any():
             return scores, state
@@ -180,7 +181,7 @@ class InterNegScore(Score[InterNegState]):
         accepted, state = self._with_extras(state, texts)
         if not accepted.any():
             return scores, state
-        again, _ = self.neglabel.step(state.grouped, images)
+        (again, _), _ = self.neglabel.step(state.grouped, images)
         if self.rescore == "batch":
             return again, state
         changed = active.clone()

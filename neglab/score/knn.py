@@ -63,7 +63,7 @@ class KNNScore(BankScore[Tensor]):
 
     def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:
         rows = max(1, CHUNK_ELEMENTS // (len(prepared) * ROW_BLOCK)) * ROW_BLOCK
-        similarities = [
-            (part @ prepared.T).topk(self.num_neighbours, dim=1).values[:, -1] for part in images.split(rows)
-        ]
-        return 2 * torch.cat(similarities).double() - 2
+        return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
+
+    def _score_chunk(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:
+        return 2 * (images @ prepared.T).topk(self.num_neighbours, dim=1).values[:, -1].double() - 2

@@ -40,7 +40,8 @@ class NegLabelScore(BankScore[GroupedBank]):
     Source: Jiang et al., ICLR 2024, Eq. 6 and section 3.3 (grouping); official code 3253db6, models/ood/clip_ood.py.
     Differs: the permutation comes from a CPU generator, the official one from CUDA's. One group is the paper's
         softmax; the released code then returns a raw sum of logits. Too few negatives for the groups are an error;
-        the released code scores every image 1.
+        the released code scores every image 1. Embeddings are normalised in float32; the released code normalises
+        images and negatives, as CLIP's float16 towers leave them, in float16, and sums in float32.
     """
 
     def __init__(self, num_groups: Count, temperature: Positive, group_seed: Seed) -> None:
@@ -51,32 +52,50 @@ class NegLabelScore(BankScore[GroupedBank]):
         return 0.5
 
     def check(self, outline: Outline) -> None:
-        if outline.num_negatives < self.num_groups:
-            raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
-                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
-                "(negative_selector.fraction or num_labels)."
-            )
+        check_groups(self.num_groups, outline)
 
     def prepare(self, bank: TextBank) -> GroupedBank:
         self.check(Outline.of(bank))
-        count = len(bank.negatives)
-        kept = count - count % self.num_groups
-        order = torch.randperm(kept, generator=generator(self.group_seed))
-        negatives = bank.negatives.embeddings[:kept][order.to(bank.negatives.embeddings.device)]
-        return GroupedBank(bank.id_labels.embeddings / self.temperature, negatives / self.temperature)
+        return self.bank_of(bank.id_labels.embeddings, bank.negatives.embeddings)
+
+    def bank_of(self, id_labels: Float[Tensor, "C D"], negatives: Float[Tensor, "M D"]) -> GroupedBank:
+        """What the score needs of these embeddings."""
+        kept = len(negatives) - len(negatives) % self.num_groups
+        order = torch.randperm(kept, generator=generator(self.group_seed)).to(negatives.device)
+        return GroupedBank(id_labels / self.temperature, negatives[:kept][order] / self.temperature)
 
     def score(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
-        labels = len(prepared.id_weights) + len(prepared.negative_weights)
-        blocks = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK))
-        return torch.cat([self._score_chunk(part, prepared) for part in images.split(blocks * ROW_BLOCK)])
+        return torch.sigmoid(self.margins(images, prepared)).mean(dim=1)
 
-    def _score_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, " B"]:
+    def _score_chunk(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
+        return torch.sigmoid(self._margins_of_chunk(images, prepared)).mean(dim=1)
+
+    def margins(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
+        """By how much the ID classes' mass exceeds each group's, as logarithms; float64."""
+        labels = len(bank.id_weights) + len(bank.negative_weights)
+        blocks = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK))
+        return torch.cat([self._margins_of_chunk(part, bank) for part in images.split(blocks * ROW_BLOCK)])
+
+    def _margins_of_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
         groups = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1))
-        return grouped_share(images @ bank.id_weights.T, groups)
+        return group_margins(images @ bank.id_weights.T, groups)
+
+
+def group_margins(id_logits: Float[Tensor, "B C"], groups: Float[Tensor, "B G K"]) -> Float[Tensor, "B G"]:
+    """logsumexp of the ID logits less that of each group's; float64."""
+    return id_logits.logsumexp(dim=1, keepdim=True).double() - groups.logsumexp(dim=2).double()
 
 
 def grouped_share(id_logits: Float[Tensor, "B C"], groups: Float[Tensor, "B G K"]) -> Float[Tensor, " B"]:
     """The ID classes' share of the softmax within ID classes and each group, mean over groups; float64."""
-    id_mass = id_logits.logsumexp(dim=1, keepdim=True)
-    return torch.sigmoid(id_mass.double() - groups.logsumexp(dim=2).double()).mean(dim=1)
+    return torch.sigmoid(group_margins(id_logits, groups)).mean(dim=1)
+
+
+def check_groups(num_groups: int, outline: Outline) -> None:
+    """Raise a UserError where there are fewer negatives than groups to deal them out to."""
+    if outline.num_negatives < num_groups:
+        raise UserError(
+            f"num_groups must be at most the number of negatives; got num_groups={num_groups} with "
+            f"{outline.num_negatives} negatives. Lower score.num_groups or select more (negative_selector.fraction or "
+            "num_labels)."
+        )

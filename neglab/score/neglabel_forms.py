@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
+from neglab.score.neglabel import check_groups
 from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**23  # float64 similarities held at once: 64 MiB
@@ -117,12 +118,7 @@ class NegLabelFormScore(BankScore[DealtBank]):
         return 0.5 if self.form == "sum_softmax" else None
 
     def check(self, outline: Outline) -> None:
-        if outline.num_negatives < self.num_groups:
-            raise UserError(
-                f"num_groups must be at most the number of negatives; got num_groups={self.num_groups} with "
-                f"{outline.num_negatives} negatives. Lower score.num_groups or select more "
-                "(negative_selector.fraction or num_labels)."
-            )
+        check_groups(self.num_groups, outline)
 
     def prepare(self, bank: TextBank) -> DealtBank:
         self.check(Outline.of(bank))

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.ranges import Count, NotNegative, Positive, Seed
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.types import Outline, TextBank, TextEncoder
 
@@ -54,7 +54,9 @@ class NegRefineScore(Score[PairBank]):
     Shapes: images [B, D] give [B], float64.
 
     Source: NegRefine (Ansari et al., ICCV 2025), official code at 72e4b82d, clip_ood.py.
-    Differs: all images of a batch at once; the official code encodes 200 texts for every image.
+    Differs: all images of a batch at once; the official code encodes 200 texts for every image. It divides exponentials
+        in float32, which is NaN where 100 cos > 88.7; here the sigmoid of their difference stays finite. The groups are
+        NegLabel's, from a CPU permutation.
     """
 
     order_dependent: ClassVar[bool] = False
@@ -79,8 +81,8 @@ class NegRefineScore(Score[PairBank]):
         no_pairs = torch.empty(0, dtype=torch.long, device=negatives.device)
         return PairBank(self.neglabel.prepare(bank), bank, encoder, no_pairs, negatives[:0])
 
-    def step(self, state: PairBank, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], PairBank]:
-        static, _ = self.neglabel.step(state.grouped, images)
+    def step(self, state: PairBank, images: Float[Tensor, "B D"]) -> tuple[Judgement, PairBank]:
+        (static, _), _ = self.neglabel.step(state.grouped, images)
         negatives = state.text.negatives.embeddings
         near_classes = _nearest(images, state.text.id_labels.embeddings, self.num_classes)
         near_negatives = _nearest(images, negatives, self.num_negatives)
@@ -95,7 +97,7 @@ class NegRefineScore(Score[PairBank]):
                 images.split(chunk), row.split(chunk), (pairs % len(negatives)).split(chunk), strict=True
             )
         ]
-        return static + self.pair_weight * torch.cat(wins), state
+        return Judgement(static + self.pair_weight * torch.cat(wins)), state
 
 
 def _nearest(images: Float[Tensor, "B D"], labels: Float[Tensor, "N D"], count: int) -> Int[Tensor, "B K"]:

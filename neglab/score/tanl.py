@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
 CHUNK_ELEMENTS = 2**24  # logits held at once: 64 MiB
@@ -45,7 +45,8 @@ class TANLScore(Score[Activations]):
     Per batch: a gate score against the words that the queues activate; a threshold t by Otsu's rule over the last
     20,000 gate scores; images above t + gap (1 - t) are ID-confident, those below t (1 - gap) OOD-confident; the
     words are chosen again by `history_weight` times the queues' mean activation plus the rest times the batch's; the
-    whole batch is scored against them; then the confident images join the queues. The batch size is a knob.
+    whole batch is scored against them; then the confident images join the queues. The batch size is a knob. The
+    predicted class is the nearest text's, as in the official code.
 
     Args:
         temperature: tau, divides the cosine similarities.
@@ -134,7 +135,7 @@ class TANLScore(Score[Activations]):
         scores = self._share(state, torch.cat([id_labels, noise]), words, self.prefix_step)
         return replace(state, gate_scores=scores.cpu())
 
-    def step(self, state: Activations, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], Activations]:
+    def step(self, state: Activations, images: Float[Tensor, "B D"]) -> tuple[Judgement, Activations]:
         id_activation, ood_activation = state.id_queue.mean(dim=0), state.ood_queue.mean(dim=0)
         gate = self._share(state, images, self._most_active(ood_activation - id_activation), self.prefix_step)
         gate_scores = torch.cat([state.gate_scores, gate.cpu()])[-SCORE_QUEUE:].clone()
@@ -156,7 +157,7 @@ class TANLScore(Score[Activations]):
             scores = self._share(state, images, words, self.prefix_step)
         else:
             scores = self._share(state, images, words, 0, relative_activation(activation[words]))
-        return scores, replace(state, id_queue=id_queue, ood_queue=ood_queue, gate_scores=gate_scores)
+        return Judgement(scores), replace(state, id_queue=id_queue, ood_queue=ood_queue, gate_scores=gate_scores)
 
     def _noise(
         self,
@@ -240,6 +241,16 @@ def otsu_threshold(scores: Float[Tensor, " R"]) -> float:
 
     Of equally good thresholds the upper middle one; 0.50 where no threshold divides the scores.
     """
+    thresholds, within = otsu_variances(scores)
+    best = (within == within.min()).nonzero().flatten()
+    return thresholds[best[len(best) // 2]].item()
+
+
+def otsu_variances(scores: Float[Tensor, " R"]) -> tuple[Float[Tensor, "100"], Float[Tensor, "100"]]:
+    """The thresholds 0.00, 0.01, ..., 0.99, and what is left of the variance within the two sides of each.
+
+    Infinite where a threshold divides nothing.
+    """
     thresholds = torch.arange(100, dtype=torch.float64) / 100
     ordered = scores.double().cpu().sort().values
     below = torch.searchsorted(ordered, thresholds)
@@ -248,9 +259,7 @@ def otsu_threshold(scores: Float[Tensor, " R"]) -> float:
     sums, squares = (torch.cat([values.new_zeros(1), values.cumsum(0)]) for values in (centred, centred**2))
     # Equal divisions look up equal sums, so that they tie to the bit.
     within = squares[-1] - sums[below] ** 2 / below - (sums[-1] - sums[below]) ** 2 / above
-    within = within.masked_fill((below == 0) | (above == 0), torch.inf)
-    best = (within == within.min()).nonzero().flatten()
-    return thresholds[best[len(best) // 2]].item()
+    return thresholds, within.masked_fill((below == 0) | (above == 0), torch.inf)
 
 
 def _push(queue: Float[Tensor, "P W"], rows: Float[Tensor, "K W"], length: int) -> Float[Tensor, "Q W"]:

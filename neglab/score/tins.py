@@ -19,7 +19,7 @@ from neglab.inversion import (
     word_prompts,
 )
 from neglab.ranges import Count, NotNegative, Positive, Seed, Share
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import CHUNK_ELEMENTS, GroupedBank, NegLabelScore
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
@@ -81,7 +81,7 @@ class TINSScore(Score[TINSState]):
     Images that score below `threshold` are turned into texts: the negative whose prompt is nearest gives the first
     words, its last token is optimised towards the image and away from all mean ID images. A text goes on as an extra
     negative where it is farther from every class's mean ID image than the class's name is. Then the whole batch is
-    scored again.
+    scored again. The predicted class is the nearest text's; the official code predicts none.
 
     Args:
         num_groups: G; the remainder is dropped from the end of bank and extras, before the permutation.
@@ -109,7 +109,7 @@ class TINSScore(Score[TINSState]):
     """
 
     order_dependent: ClassVar[bool] = True
-    needs_id_images: ClassVar[bool] = True
+    needs_id_images = True
     needs_encoder: ClassVar[bool] = True
 
     def __init__(
@@ -150,11 +150,11 @@ class TINSScore(Score[TINSState]):
         nothing = RankedTexts(embeddings[:0], embeddings.new_zeros(0))
         return TINSState(bank, encoder, anchors, words, costs, grouped, nothing, nothing, 0, 0)
 
-    def step(self, state: TINSState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], TINSState]:
+    def step(self, state: TINSState, images: Float[Tensor, "B D"]) -> tuple[Judgement, TINSState]:
         scores = balanced_share(images, state.grouped, self.neglabel.num_groups)
         active = scores < self.threshold
         if not active.any():
-            return scores, state
+            return Judgement(scores), state
         texts = self._invert(state, images[active])
         passes, degrees = deviation(texts, state.anchors)
         finite = texts.isfinite().all(dim=1)
@@ -165,9 +165,9 @@ class TINSScore(Score[TINSState]):
         )
         accepted = passes & finite
         if not accepted.any():
-            return scores, state
+            return Judgement(scores), state
         state = self._with_extras(state, RankedTexts(texts[accepted], degrees[accepted]))
-        return balanced_share(images, state.grouped, self.neglabel.num_groups), state
+        return Judgement(balanced_share(images, state.grouped, self.neglabel.num_groups)), state
 
     def _invert(self, state: TINSState, images: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         rows = max(1, CHUNK_ELEMENTS // len(state.words))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neglab.ranges import Count
+from neglab.ranges import Count, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.knn import id_images_of
 from neglab.types import TextBank, UserError
@@ -27,11 +27,12 @@ class VirtualLogit:
 class ViMScore(BankScore[VirtualLogit]):
     """logsumexp(logits) - alpha * norm of the image's part outside the principal space. Higher is more ID.
 
-    CLIP as a classifier: the weights are logit scale x text embeddings and the bias is 0, so the origin of the feature
+    CLIP as a classifier: the weights are text embeddings / temperature and the bias is 0, so the origin of the feature
     space, u = -pinv(W) b, is 0. The principal space is spanned by the leading eigenvectors of the ID images'
     covariance around u, that is the mean of f f'; alpha is their mean largest logit over their mean residual norm.
 
     Args:
+        temperature: divides the cosine similarities; the model's own makes its logits of them.
         num_dimensions: of the principal space, below the embedding width and the number of ID images; None: half of
             the width.
 
@@ -48,8 +49,8 @@ class ViMScore(BankScore[VirtualLogit]):
 
     needs_id_images = True
 
-    def __init__(self, num_dimensions: Count | None) -> None:
-        self.num_dimensions = num_dimensions
+    def __init__(self, temperature: Positive, num_dimensions: Count | None) -> None:
+        self.temperature, self.num_dimensions = temperature, num_dimensions
 
     def prepare(self, bank: TextBank) -> VirtualLogit:
         images = id_images_of(bank, "ViM").embeddings.double()
@@ -63,7 +64,7 @@ class ViMScore(BankScore[VirtualLogit]):
             )
         eigenvectors = torch.linalg.eigh(images.T @ images / count).eigenvectors  # by rising eigenvalue
         directions = eigenvectors[:, : width - kept]
-        weights = bank.id_labels.embeddings * bank.logit_scale
+        weights = bank.id_labels.embeddings / self.temperature
         residual = (images @ directions).norm(dim=1).mean()
         if residual <= NO_RESIDUAL:
             raise UserError(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.compose import compose
+from neglab.compose import compose, make, ood_nodes, settled
 from neglab.config_files import configs_folder
 from neglab.data.base import ImageDataset
 from neglab.data.few_shot import FewShot
@@ -78,8 +78,9 @@ def run(config: DictConfig) -> None:
 def needed(config: DictConfig) -> dict[str, Any]:
     """The configs of the sets that a run reads, by group and name."""
     nodes = {f"id_dataset={run_choices(config)[0]['id_dataset']}": config.id_dataset}
-    nodes |= {f"ood_datasets={name}": node for name, node in (config.ood_datasets or {}).items()}
-    if any(instantiate(part).needs_id_images for part in (config.negative_selector, config.score)):
+    nodes |= {f"ood_datasets={name}": node for name, node in ood_nodes(config).items()}
+    # Any temperature will do: no backbone is loaded here.
+    if any(make(part).needs_id_images for part in (config.negative_selector, settled(config.score, lambda: 1.0))):
         nodes["id_images"] = config.id_images
     return nodes
 
@@ -93,12 +94,13 @@ def known(overrides: Sequence[str]) -> dict[str, Any]:
     nodes = {}
     for group, name in options:
         node = config.known[group][name]
+        if OmegaConf.missing_keys(node):
+            continue
         if group == "ood_datasets":
             if len(node) > 1:  # a suite, whose sets have options of their own
                 continue
             (node,) = node.values()
-        if not OmegaConf.missing_keys(node):
-            nodes[f"{group}={name}"] = node
+        nodes[f"{group}={name}"] = node
     return nodes
 
 

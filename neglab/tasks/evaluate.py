@@ -1,7 +1,9 @@
 """The main job: score a benchmark with one method, whole."""
 
+import json
 import time
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def run(config: DictConfig) -> float:
             "num_negatives": len(evaluation.negatives),
             "num_unclear": num_unclear,
         }
+        used |= setting_digests(config, parts.score.order_dependent)
         if parts.score.order_dependent:
             used |= {"stream": parts.stream.describe(), "stream_seed": parts.stream.seed}
         rows = result_rows(description | used, metrics)
@@ -119,6 +122,27 @@ def describe(config: DictConfig) -> dict[str, Any]:
         "stream_seed": "",
         "seed": config.seed.value,
     }
+
+
+def setting_digests(config: DictConfig, with_stream: bool) -> dict[str, str]:
+    """Digests by which a report knows equal settings, whatever was typed to get them.
+
+    References such as ${paths.data} and ${seed.value} stay references: neither place nor seed is part of a setting.
+
+    Args:
+        config: of the run.
+        with_stream: the score learns from the stream.
+    """
+    settings: Any = OmegaConf.to_container(config)
+    if isinstance(settings.get("stream"), dict):
+        settings["stream"].pop("seed", None)
+    left_out = (*CIRCUMSTANCES, "run", "published", "experiment", *([] if with_stream else ["stream"]))
+    own = {key: value for key, value in settings.items() if key not in left_out}
+    return {"config": _digest(own), "benchmark": _digest([settings["id_dataset"], settings["ood_datasets"]])}
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_circumstance(override: str) -> bool:

@@ -9,8 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from neglab.compose import build
+from neglab import digits
+from neglab.compose import build, settled
 from neglab.data.base import ImageDataset, ImageSource
+from neglab.data.photos import PHOTOS, Photos
+from neglab.digits import percent
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import ID, Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
@@ -20,6 +23,7 @@ from neglab.results.results import method_label, write_csv
 from neglab.tasks.evaluate import describe
 from neglab.types import TextBank, UserError
 
+NUM_SHOWN = 20  # photos on the console
 THRESHOLDS = torch.linspace(0, 1, 101)
 SIZES = (1, 2, 5)  # of the theory's curve, times powers of ten
 
@@ -34,16 +38,20 @@ def run(config: DictConfig) -> float:
     write_class_table(folder, parts.id_dataset, console)
     if not parts.selector.needs_corpus:
         raise UserError("There is nothing to explain without negative labels; choose a method that has some.")
-    material = gather(parts, scored=False)
-    bank = material.bank
+    sets = parts.benchmark if config.images is None else {PHOTOS: Photos.below(config.images, PHOTOS)}
+    material = gather(parts, sets, scored=False)
+    own = 1 / material.bank.logit_scale
+    temperature = settled(options, lambda: 1 / own)["temperature"] or parts.score.share_temperature or own
     shares = {
-        name: label_shares(images.embeddings, bank, options.temperature, options.num_labels)
+        name: label_shares(images.embeddings, material.bank, temperature, options.num_labels)
         for name, images in material.images.items()
     }
-    for (name, dataset), found in zip(parts.benchmark.items(), shares.values(), strict=True):
+    for (name, dataset), found in zip(sets.items(), shares.values(), strict=True):
         write_image_labels(folder, name, material, found)
         draw_examples(folder, name, dataset, material, found, options.num_examples, title)
-    harmful = write_firing_negatives(folder / "negative_wins.csv", material, options.temperature)
+    if config.images is not None:
+        return explain_photos(console, folder, material, shares[PHOTOS], temperature)
+    harmful = write_firing_negatives(folder / "negative_wins.csv", material, temperature)
     one_wins = write_error_rates(folder, shares[ID], title)
     write_theory(folder, material, options, title)
     table = Table(title=f"{title}: negatives that win on most ID images", title_justify="left")
@@ -57,6 +65,30 @@ def run(config: DictConfig) -> float:
     return one_wins
 
 
+def explain_photos(
+    console: Console, folder: Path, material: Material, shares: LabelShares, temperature: float
+) -> float:
+    """Show the labels that decide photos of one's own; returns the share of them where one negative label wins."""
+    table = Table(title=f"Shares of one softmax over all labels, temperature {temperature:g}", title_justify="left")
+    for heading in ("image", "all classes", "nearest class", "all negatives", "nearest negative label"):
+        table.add_column(heading, overflow="fold")
+    bank = material.bank
+    for i, path in enumerate(material.images[PHOTOS].paths[:NUM_SHOWN]):
+        nearest = (
+            f"{names[int(numbers[i, 0])]} {percent(float(values[i, 0]))}"
+            for names, numbers, values in (
+                (bank.id_labels.names, shares.classes, shares.class_shares),
+                (bank.negatives.names, shares.negatives, shares.negative_shares),
+            )
+        )
+        together = (percent(float(total[i])) for total in (shares.id_share, shares.rest_share))
+        cells = [cell for pair in zip(together, nearest, strict=True) for cell in pair]
+        table.add_row(*map(escape, [Path(path).name, *cells]))
+    console.print(table)
+    console.print(f"All of them are in {folder}", highlight=False, markup=False, soft_wrap=True)
+    return float(shares.negative_wins.float().mean())
+
+
 def write_image_labels(folder: Path, name: str, material: Material, shares: LabelShares) -> None:
     """image_labels/<set>.csv: the first ID classes and negatives of each image with their softmax shares."""
     (folder / "image_labels").mkdir(exist_ok=True)
@@ -64,17 +96,18 @@ def write_image_labels(folder: Path, name: str, material: Material, shares: Labe
     paths = images.paths or ("",) * len(images)
     ranked = (shares.classes, shares.class_shares, shares.negatives, shares.negative_shares)
     rows: list[list[Any]] = []
-    for path, total, *columns in zip(paths, shares.id_share.tolist(), *(part.tolist() for part in ranked), strict=True):
+    totals = zip(shares.id_share.tolist(), shares.rest_share.tolist(), strict=True)
+    for path, total, *columns in zip(paths, totals, *(part.tolist() for part in ranked), strict=True):
         classes, class_shares, negatives, negative_shares = columns
-        row: list[Any] = [path, f"{total:.6f}"]
+        row: list[Any] = [path, *(f"{value:.6g}" for value in total)]
         for names, numbers, values in (
             (bank.id_labels.names, classes, class_shares),
             (bank.negatives.names, negatives, negative_shares),
         ):
             for number, value in zip(numbers, values, strict=True):
-                row += [names[number], f"{value:.6f}"]
+                row += [names[number], f"{value:.6g}"]
         rows.append(row)
-    header = ["path", "id_share"]
+    header = ["path", "id_share", "negatives_share"]
     for kind, count in (("class", shares.classes.shape[1]), ("negative", shares.negatives.shape[1])):
         for k in range(1, count + 1):
             header += [f"{kind}_{k}", f"{kind}_{k}_share"]
@@ -105,7 +138,9 @@ def example(i: int, source: ImageSource, shares: LabelShares, bank: TextBank) ->
     ]
     labels.sort(key=lambda label: -label[1])
     count = shares.classes.shape[1]
-    return Example(source.rgb(), f"{Path(str(source)).stem}  {float(shares.id_share[i]):.3f}", tuple(labels[:count]))
+    return Example(
+        source.rgb(), f"{Path(str(source)).stem}  {digits.shown(float(shares.id_share[i]))}", tuple(labels[:count])
+    )
 
 
 def write_firing_negatives(path: Path, material: Material, temperature: float) -> list[tuple[Any, ...]]:

@@ -20,10 +20,12 @@ from neglab.context.prompts import TokenTower
 from neglab.data.base import ImageDataset
 from neglab.data.few_shot import FewShot, for_classes
 from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.local import PatchEmbedder
 from neglab.embedding.store import Store, digest, write_atomically
 from neglab.logger.base import RunLogger
 from neglab.modules.prompt_learning import Training
 from neglab.modules.training_state import Curve
+from neglab.parts import MappedRows
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
 from neglab.prompt_learner.base import PromptLearner
@@ -38,11 +40,15 @@ CODE_VERSION = 1  # raised when the same settings would train other prompts: int
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a learner sees, few ID images and names; and the ID test images on which it is judged afterwards."""
+    """What a learner sees, few ID images, their patches if it needs them, and names; and the ID test images.
+
+    On the latter it is judged afterwards.
+    """
 
     backbone: Backbone
     class_names: tuple[str, ...]
     images: LabelledEmbeddings
+    patches: MappedRows | None
     test_images: LabelledEmbeddings | None
 
 
@@ -58,7 +64,8 @@ def run(config: DictConfig) -> float:
     try:
         logger.start(settings, job(config, "learn"))
         store = Store(config.paths.store)
-        lesson = prepare(config, store)
+        needs_patches = any(stage.needs_patches for stage in learner.stages())
+        lesson = prepare(config, store, needs_patches)
         write_class_table(folder, instantiate(config.id_images), console)
         tower = TokenTower(lesson.backbone, config.learn.prompts_per_pass)
         learner.build(lesson.backbone, lesson.class_names, generator(config.seed.value))
@@ -86,11 +93,12 @@ def run(config: DictConfig) -> float:
     return metrics.get("id/accuracy", metrics["id/accuracy_few_shot"])
 
 
-def prepare(config: DictConfig, store: Store) -> Lesson:
+def prepare(config: DictConfig, store: Store, needs_patches: bool) -> Lesson:
     """The backbone, the class names and the embedded images.
 
     Raises:
-        UserError: fewer than two classes, or a class with fewer images than asked for.
+        UserError: fewer than two classes, a class with fewer images than asked for, or a backbone without the local
+            embeddings that the learner needs.
     """
     few_shot: FewShot = instantiate(config.id_images)
     test: ImageDataset | None = instantiate(config.id_dataset) if config.get("id_dataset") else None
@@ -99,17 +107,22 @@ def prepare(config: DictConfig, store: Store) -> Lesson:
     if len(names) < 2:
         raise UserError(f"Prompts are learned by telling classes apart; got {len(names)} class. Add a second one.")
     backbone: Backbone = instantiate(config.backbone)
+    if needs_patches:
+        backbone.check_patches()
     loading: Loading = instantiate(config.data)
     # No name is encoded here, so the templates do not matter.
     plain = PromptTemplates(["{}"], ["{}"], normalise_before_mean=True)
     sets: dict[str, ImageDataset] = {FEW_SHOT: few_shot}
     if test is not None and config.learn.test:
         sets[TEST] = test
-    embedded, _ = Embedder(backbone, plain, store, instantiate(config.trainer), loading).embed(sets, [])
+    unshared = [(FEW_SHOT, TEST)] if TEST in sets else []
+    embedder = Embedder(backbone, plain, store, instantiate(config.trainer), loading)
+    embedded, _ = embedder.embed(sets, [], unshared)
     images = for_classes(embedded[FEW_SHOT], own_names, names)
     if not config.learn.allow_fewer_images:
         check_shots(images, names, few_shot.num_per_class)
-    return Lesson(backbone, names, images, embedded.get(TEST))
+    patches = PatchEmbedder(embedder).patches(few_shot) if needs_patches else None
+    return Lesson(backbone, names, images, patches, embedded.get(TEST))
 
 
 def check_shots(images: LabelledEmbeddings, names: tuple[str, ...], num_per_class: int) -> None:
@@ -145,7 +158,7 @@ def train(
     curves: list[Curve] = []
     for stage in learner.stages():
         try:
-            training.train(tower, stage, lesson.images, curves, log)
+            training.train(tower, stage, lesson.images, curves, log, lesson.patches)
         except UserError as error:
             epochs = training.state(stage).num_epochs
             if not epochs:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from neglab.compose import ood_nodes
 from neglab.embedding.embedder import Embedder
 from neglab.embedding.store import Store
 from neglab.metrics.negation import Negation, negation
@@ -91,7 +92,7 @@ def embed(
 ) -> tuple[tuple[str, ...], dict[str, LabelledEmbeddings], torch.Tensor, torch.Tensor]:
     """Class names, every set's images, and plain and negated texts, [pairs, C, D] each; all in one pass."""
     sets = {ID: instantiate(config.id_dataset)}
-    sets |= {str(name): instantiate(dataset) for name, dataset in (config.get("ood_datasets") or {}).items()}
+    sets |= {name: instantiate(dataset) for name, dataset in ood_nodes(config).items()}
     names = sets[ID].class_names().names
     if len(names) < 3:
         raise UserError(

@@ -9,23 +9,30 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
+from neglab.config_check import MEAN
 from neglab.embedding.store import write_atomically
 from neglab.report.cards import cards, small_picture
+from neglab.report.comparison import compared
 from neglab.report.curves import curves
-from neglab.report.intervals import (
-    Resampled,
-    interval_columns,
-    interval_table,
-    resample,
-    significance_table,
-)
+from neglab.report.intervals import Resampled, interval_columns, resample
 from neglab.report.page import Report, RunSection, report_page
-from neglab.report.runs import Run, by_setting, command, find_runs, setting, unfinished_runs, whole
-from neglab.results.aggregate import aggregate, summary_tables
+from neglab.report.runs import (
+    Run,
+    Setting,
+    by_setting,
+    command,
+    find_runs,
+    setting,
+    settled_runs,
+    unfinished_runs,
+    whole,
+)
+from neglab.results.aggregate import aggregate
 from neglab.results.environment import environment
+from neglab.results.failures import reason_of
 from neglab.results.published import compare, comparison_tables
 from neglab.results.results import write_rows
-from neglab.results.tables import ReportTable, for_console, latex, markdown, read
+from neglab.results.tables import for_console, latex, markdown, read
 from neglab.types import UserError
 
 FOLDERS = ("multirun", "outputs")  # where runs leave their results
@@ -37,7 +44,6 @@ FACTS = (
 )
 
 Row = dict[str, Any]
-Setting = tuple[str, str, str]
 
 
 def run(config: DictConfig) -> None:
@@ -61,26 +67,30 @@ def run(config: DictConfig) -> None:
             + "".join(f"\n{text}" for text in damaged)
         )
     console = Console()
+    typed = aggregate([row for found in runs for row in found.rows])  # by what was typed, for the curves
+    runs, level = settled_runs(runs), config.bootstrap.level
     rows = aggregate([row for found in runs for row in found.rows])
+    means = [row for row in rows if row["ood_dataset"] == MEAN]
     resampled = _resample_all(runs, config.bootstrap, damaged, console)
-    compared = [row | _intervals(row, resampled, config.bootstrap.level) for row in compare(rows)]
-    methods = method_tables(rows, resampled, config.bootstrap.level)
-    published = comparison_tables([row for row in compared if row.get("published_source")])
-    # Before anything is written: a full disk takes no table from the screen.
-    console.print(*map(for_console, methods), *published, sep="\n")
+    with_published = [row | _intervals(row, resampled, level) for row in compare(rows)]
+    published = comparison_tables([row for row in with_published if row.get("published_source")])
     page = Report(
         title="neglab report",
         facts=[f"{len(runs)} finished runs, {len(unfinished)} without a result.", *FACTS],
-        tables=[*methods, *map(read, published)],
-        curves=curves(rows),
+        blocks=compared(rows, by_setting(runs), resampled, level, damaged),
+        published=list(map(read, published)),
+        curves=curves(typed, {row.get("config", ""): _intervals(row, resampled, level) for row in means}),
         runs=_sections(runs, config.num_examples, picture_folders(config.pictures), damaged),
-        unfinished=[(str(path), command(path)) for path in unfinished],
+        unfinished=[(str(path), command(path), reason_of(path)) for path in unfinished],
         damaged=damaged,
         environment=_without_command(environment()),
     )
+    # Before anything is written: a full disk takes no table from the screen.
+    own = page.tables[: len(page.tables) - len(page.published)]
+    console.print(*(part for table in own for part in for_console(table, console.width)), *published, sep="\n")
     _list(console, "Without a result (killed, failed or still running)", list(map(str, unfinished)))
     _list(console, "Damaged and left out", damaged)
-    _write(Path(config.paths.output), compared, page)
+    _write(Path(config.paths.output), with_published, page)
     console.print(f"Everything is in {config.paths.output}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -105,33 +115,6 @@ def _resample_all(
 
 def _intervals(row: Row, resampled: Mapping[Setting, Resampled | None], level: float) -> Row:
     return interval_columns(resampled.get(setting(row)), row["ood_dataset"], level)
-
-
-def method_tables(
-    rows: Sequence[Row], resampled: Mapping[Setting, Resampled | None], level: float
-) -> list[ReportTable]:
-    """Methods against each other, where they compete: on one ID set, and apart where they learn from a stream.
-
-    Args:
-        rows: of `aggregate`.
-        resampled: by setting; empty: no intervals.
-        level: of the intervals.
-    """
-    blocks: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        blocks.setdefault(setting(row)[:2], []).append(row)
-    tables: list[ReportTable] = []
-    several = len({id_dataset for id_dataset, _ in blocks}) > 1
-    for (id_dataset, stream), block in blocks.items():
-        prefix = f"{id_dataset}. " if several else ""
-        tables += [table._replace(title=prefix + table.title) for table in map(read, summary_tables(block))]
-        if resampled:
-            prefix += "" if stream == "none" else f"Adaptive ({stream}). "
-            means = {setting(row)[2]: row for row in block if row["ood_dataset"] == "mean"}
-            drawn = {label: resampled[id_dataset, stream, label] for label in means}
-            paired = significance_table(means, drawn, level, prefix)
-            tables += [interval_table(means, drawn, level, prefix), *([paired] if paired else [])]
-    return tables
 
 
 def picture_folders(given: str | Sequence[str]) -> list[Path]:
@@ -167,7 +150,7 @@ def _without_command(computed_by: Mapping[str, str]) -> dict[str, str]:
 def _write(folder: Path, compared: Sequence[Row], page: Report) -> None:
     """report.csv, report.md, report.tex and report.html, each whole or not at all."""
     write_rows(folder / "report.csv", compared)
-    missing = "".join(f"\nWithout a result: {path}\n" for path, _ in page.unfinished)
+    missing = "".join(f"\nWithout a result: {path}\n" for path, *_ in page.unfinished)
     missing += "".join(f"\nDamaged and left out: {text}\n" for text in page.damaged)
     write_atomically(folder / "report.md", (markdown(page.tables) + missing).encode())
     write_atomically(folder / "report.tex", latex(page.tables).encode())

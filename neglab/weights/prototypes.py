@@ -53,9 +53,27 @@ class PrototypeTower(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         images = images.contiguous(memory_format=torch.channels_last)
-        logits, drawn = self.key(self.photographs(images)), self.drawn_key(self.drawings(self.small(images)))
-        logits = torch.cat([logits[:, : -drawn.shape[1]], logits[:, -drawn.shape[1] :] + drawn], dim=1)
-        among_texts = TEXT_SHARE * normalize(self.value(logits.softmax(dim=1)), dim=1)
+        return self._embedded(self.key(self.photographs(images)), self.drawn_key(self.drawings(self.small(images))))
+
+    def encode_patches(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
+        """Embeddings of the places that the trunk of photographs tells apart, row by row from the top left.
+
+        The votes are taken at each place, before the trunks pool them. The trunk of drawings has larger places, each of
+        which counts for all those within it.
+
+        Source: ours, after the class activation maps of Zhou et al., "Learning Deep Features for Discriminative
+            Localization", CVPR 2016.
+        """
+        images = images.contiguous(memory_format=torch.channels_last)
+        photographed = self.photographs.forward_features(images)
+        drawn = interpolate(self.drawings.forward_features(self.small(images)), size=photographed.shape[2:])
+        photographed, drawn = (places.flatten(2).transpose(1, 2) for places in (photographed, drawn))
+        return self._embedded(self.key(photographed), self.drawn_key(drawn))
+
+    def _embedded(self, logits: Float[Tensor, "*B N"], drawn: Float[Tensor, "*B K"]) -> Float[Tensor, "*B D"]:
+        """Where the classes' joint probabilities put an image, or a place of one."""
+        logits = torch.cat([logits[..., : -drawn.shape[-1]], logits[..., -drawn.shape[-1] :] + drawn], dim=-1)
+        among_texts = TEXT_SHARE * normalize(self.value(logits.softmax(dim=-1)), dim=-1)
         return pad(among_texts, (0, 1), value=math.sqrt(1 - TEXT_SHARE**2))
 
     def small(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:

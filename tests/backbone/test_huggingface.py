@@ -2,10 +2,12 @@ import json
 import pickle
 import shutil
 
+import open_clip
 import pytest
 import torch
 import transformers
 from backbone import tiny_transformers
+from backbone.vectors import assert_vectors_do_what_words_do
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
@@ -16,7 +18,8 @@ from neglab.types import UserError
 
 TEXTS = ["cat", "the nice polar bear", "a", "x, y: z"]
 PICTURE = Image.effect_noise((50, 40), 90).convert("RGB")
-FAMILIES = list(tiny_transformers.FAMILIES)
+FAMILIES = [family for family in tiny_transformers.FAMILIES if family != "siglip_sentencepiece"]
+SIGLIPS = ("siglip", "siglip2")
 SETTINGS = {
     "revision": None,
     "logit_scale": None,
@@ -48,8 +51,9 @@ def theirs(folder, family):
     name = json.loads((transformers.AutoConfig.from_pretrained(folder)).to_json_string())["architectures"][0]
     network = getattr(transformers, name).from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    padding = "max_length" if family == "siglip" else "longest"
-    texts = tokenizer(TEXTS, padding=padding, return_tensors="pt")
+    padding = "max_length" if family in SIGLIPS else "longest"
+    plain = [text.replace(",", "").replace(":", "") for text in TEXTS]  # as SigLIP knows texts
+    texts = tokenizer(plain if family in SIGLIPS else TEXTS, padding=padding, return_tensors="pt")
     texts.pop("token_type_ids", None)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     return network, texts, processor(images=PICTURE, return_tensors="pt")
@@ -80,24 +84,54 @@ def test_embeddings_equal_the_librarys_own(folders, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_texts_are_cut_and_token_embeddings_taken_where_that_is_exact(folders, family):
+def test_token_embeddings_give_what_their_words_give_and_texts_are_cut_where_that_is_exact(folders, family):
     backbone = load(folders(family))
     ids, end = backbone.tokenize(TEXTS)
-    assert backbone.can_encode_tokens == (family != "siglip")
-    if family == "siglip":
-        assert ids.shape[1] == backbone.context_length
-        with pytest.raises(UserError, match="read nothing behind the end"):
-            backbone.encode_tokens(backbone.embed_tokens(ids), end)
-        return
-    assert ids.shape[1] == max(map(len, TEXTS)) + 2 < backbone.context_length
-    tokens = backbone.embed_tokens(ids).clone().requires_grad_(True)
+    assert backbone.can_cut == (family not in SIGLIPS) and backbone.can_encode_tokens
+    begin = backbone.filling.begin
+    longest = begin + max(map(len, TEXTS)) + 1
+    assert ids.shape[1] == (longest if backbone.can_cut else backbone.context_length) and end.max() == longest - 1
+    tokens = backbone.embed_tokens(ids[:, :longest]).clone().requires_grad_(True)
     ours = backbone.encode_tokens(tokens, end)
     assert torch.allclose(ours, backbone.encode_text(TEXTS), atol=1e-6)
-    behind_one = backbone.encode_continuations(tokens[:1, :1].expand(2, 1, -1, -1), tokens[:, 1:], end)
+    behind_one = backbone.encode_continuations(tokens[:1, :begin].expand(2, 1, -1, -1), tokens[:, begin:], end)
     assert torch.allclose(behind_one, ours.expand(2, -1, -1), atol=1e-6)
     (gradient,) = torch.autograd.grad(ours[0].sum(), tokens)
     assert gradient[0, : end[0] + 1].abs().sum(dim=1).gt(0).all()
     assert gradient[0, end[0] + 1 :].eq(0).all() and gradient[1:].eq(0).all()
+
+
+@pytest.mark.parametrize("family", ["siglip", "siglip2", "siglip_sentencepiece"])
+def test_siglip_reads_texts_in_lower_case_without_punctuation_and_its_padding(folders, tmp_path, family):
+    """Whatever its tokenizer does by itself, and whether or not that makes a mask."""
+    folder = folders(family)
+    backbone = load(folder)
+    assert backbone.canonicalizes == (family != "siglip_sentencepiece")
+    capitals, plain, other = backbone.encode_text(["A photo,\tof the Cat!", "a photo of the cat", "a photo of the dog"])
+    assert torch.allclose(capitals, plain, atol=1e-6) and not torch.allclose(plain, other, atol=1e-3)
+    expected = open_clip.tokenizer.get_clean_fn("canonicalize")("A photo,\tof the Cat!")
+    words = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = words([expected], padding="max_length", max_length=tiny_transformers.CONTEXT, return_tensors="pt").input_ids
+    network = transformers.SiglipModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        assert torch.allclose(plain, features(network.get_text_features(input_ids=ids))[0], atol=1e-6)
+    shutil.copytree(folder, tmp_path / "model")
+    path = tmp_path / "model/tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_input_names": ["input_ids", "attention_mask"]}))
+    masking = load(tmp_path / "model")
+    assert "attention_mask" in masking.tokenizer.model_input_names
+    assert torch.allclose(masking.encode_text(["a photo of the cat"])[0], plain, atol=1e-6)
+
+
+def test_vectors_do_what_words_do(folders):
+    """SigLIP has no begin token, and drops the mark that inversion puts for a word elsewhere."""
+    assert_vectors_do_what_words_do(load(folders("siglip_sentencepiece")))
+
+
+def test_other_models_read_texts_as_they_are(folders):
+    backbone = load(folders("clip"))
+    assert not backbone.canonicalizes
+    assert not torch.allclose(*backbone.encode_text(["A Cat.", "a cat"]), atol=1e-3)
 
 
 @pytest.mark.parametrize(("family", "expected"), [("clip", 1.6487), ("align", 2.0), ("siglip", 1.6487)])
@@ -114,7 +148,7 @@ def test_a_model_without_temperature_asks_for_one(folders):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_long_texts(folders, family, caplog):
     backbone = load(folders(family))
-    marks = 1 if family == "siglip" else 2
+    marks = 1 if family in SIGLIPS else 2
     positions = {"altclip": tiny_transformers.CONTEXT - 2}.get(family, tiny_transformers.CONTEXT)
     assert backbone.context_length == positions
     longest = "a" * (positions - marks)
@@ -215,5 +249,9 @@ def test_mistakes(folders, tmp_path):
     save_file(load_file(f"{folders('siglip')}/model.safetensors"), f"{foreign}/model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"could not be loaded|weights of a CLIPModel are missing"):
         load(foreign)
+    naflex = shutil.copytree(folders("siglip2"), tmp_path / "naflex")
+    transformers.Siglip2ImageProcessor().save_pretrained(naflex)
+    with pytest.raises(UserError, match=r"naflex is a NaFlex model.* google/siglip2-base-patch16-224"):
+        load(naflex)
     with pytest.raises(UserError, match=r"backbone\.transform must be one of model, clip, bilinear_224, resize_256"):
         load(folders("clip"), transform="squash")

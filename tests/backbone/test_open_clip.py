@@ -2,6 +2,7 @@ import json
 import logging
 import pickle
 import random
+import re
 import shutil
 import warnings
 
@@ -9,7 +10,9 @@ import fakes
 import open_clip
 import pytest
 import torch
+import transformers
 from backbone import tiny_transformers
+from backbone.vectors import assert_vectors_do_what_words_do
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
@@ -21,10 +24,23 @@ from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
 from neglab.compose import compose
 from neglab.config_files import configs_folder
 from neglab.types import UserError
+from neglab.weights.filling import Filling
 
 WIDTH = {"embed_dim": 64, "text_cfg": {"width": 64, "heads": 2, "layers": 2}}
 VISION = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
 CUSTOM = {**WIDTH, "custom_text": True}
+WORDS_IN_THE_FOLDER = {**WIDTH["text_cfg"], "vocab_size": 259, "hf_tokenizer_name": "in the folder"}
+SENTENCES = {
+    **CUSTOM,
+    "vision_cfg": VISION,
+    "text_cfg": {**WORDS_IN_THE_FOLDER, "context_length": 64, "no_causal_mask": True, "proj_bias": True},
+}
+HUGGING_FACE = {
+    "context_length": 64,
+    "hf_model_name": "in the folder",
+    "hf_tokenizer_name": "in the folder",
+    "hf_proj_type": "linear",
+}
 # The builds that open_clip's models have, small.
 ARCHITECTURES = {
     "rn50": {**WIDTH, "quick_gelu": True, "vision_cfg": {**VISION, "layers": [1, 1, 1, 1], "width": 16}},
@@ -52,6 +68,31 @@ ARCHITECTURES = {
             "pool_type": "last",
         },
     },
+    # A padding token of its own, as SigLIP 2 has; CLIPA's end token, which open_clip makes a zero; an
+    # end token looked for; a tower of transformers.
+    "siglip2": {**SENTENCES, "text_cfg": {**SENTENCES["text_cfg"], "pool_type": "last"}},
+    "clipa": {
+        **SENTENCES,
+        "text_cfg": {**SENTENCES["text_cfg"], "pool_type": "last", "tokenizer_kwargs": {"strip_sep_token": True}},
+    },
+    "worldwide": {
+        **CUSTOM,
+        "vision_cfg": VISION,
+        "text_cfg": {**WORDS_IN_THE_FOLDER, "context_length": 64, "pool_type": "eos", "eos_id": 1},
+    },
+    "bert": {
+        **CUSTOM,
+        "vision_cfg": VISION,
+        "text_cfg": {**HUGGING_FACE, "hf_pooler_type": "mean_pooler"},
+    },
+}
+# What the folder's tokenizer is, where it is not CLIP's.
+WORDS = {
+    "siglip": tiny_transformers.siglip_words,
+    "siglip2": tiny_transformers.siglip2_words,
+    "clipa": tiny_transformers.bert_words,
+    "worldwide": tiny_transformers.siglip2_words,
+    "bert": tiny_transformers.bert_words,
 }
 TEXTS = ["cat", "the nice polar bear", "a much longer text about nothing at all, with a comma", "x"]
 
@@ -124,13 +165,18 @@ def test_tokens_of_every_prompt_of_wordnet_are_the_librarys_own():
         assert torch.equal(own.padded(part), library(part))
 
 
-def write(folder, architecture, preprocess=fakes.PREPROCESS):
+def write(folder, architecture, preprocess=fakes.PREPROCESS, words=None):
     """A folder in open_clip's own format, of a small model with random weights."""
     folder.mkdir()
+    if words is not None:
+        words().save_pretrained(folder)
+    if "hf_model_name" in architecture["text_cfg"]:
+        text_tower = str(folder.parent / "bert")
+        config = transformers.BertConfig(**tiny_transformers.BERT, vocab_size=259)
+        transformers.BertModel(config).save_pretrained(text_tower)
+        architecture = {**architecture, "text_cfg": {**architecture["text_cfg"], "hf_model_name": text_tower}}
     settings = {"model_cfg": architecture, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(settings))
-    if "hf_tokenizer_name" in architecture["text_cfg"]:
-        tiny_transformers.siglip_words().save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = open_clip.create_model(f"local-dir:{folder}")
@@ -140,19 +186,48 @@ def write(folder, architecture, preprocess=fakes.PREPROCESS):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_build_equals_the_librarys_own_embeddings(tmp_path, architecture):
-    model = write(tmp_path / "model", ARCHITECTURES[architecture])
+    model = write(tmp_path / "model", ARCHITECTURES[architecture], words=WORDS.get(architecture))
     backbone = load(model)
     assert_equals_the_library(backbone, model, None)
     ids, end = backbone.tokenize(TEXTS)
-    assert backbone.can_encode_tokens == backbone.can_pack == (architecture in ("rn50", "vit", "custom_text"))
-    assert (ids.shape[1] < backbone.context_length) == backbone.can_encode_tokens
-    if not backbone.can_encode_tokens:
-        with pytest.raises(UserError, match="must then read nothing behind the end"):
-            backbone.encode_tokens(backbone.embed_tokens(ids), end)
+    assert backbone.can_cut == backbone.can_pack == (architecture in ("rn50", "vit", "custom_text", "worldwide"))
+    assert (ids.shape[1] < backbone.context_length) == backbone.can_cut
+    expected, longest, begin = backbone.encode_text(TEXTS), int(end.max()) + 1, backbone.filling.begin
+    assert begin == (architecture not in ("siglip", "siglip2", "worldwide"))
+    tokens = backbone.embed_tokens(ids[:, :longest]).clone().requires_grad_(True)
+    alone = torch.cat([backbone.encode_tokens(tokens[i : i + 1, : end[i] + 1], end[i : i + 1]) for i in range(4)])
+    behind_one = backbone.encode_continuations(tokens[:1, :begin].expand(2, 1, -1, -1), tokens[:, begin:], end)
+    for ours in (alone, *behind_one):
+        assert torch.allclose(normalize(ours), normalize(expected), rtol=0, atol=1e-6)
+    (gradient,) = torch.autograd.grad(alone[1].sum(), tokens)
+    assert gradient[1, : end[1] + 1].abs().sum(dim=1).gt(0).all() and gradient[[0, 2, 3]].eq(0).all()
+
+
+@pytest.mark.parametrize("architecture", ["vit", "no_causal_mask", "coca"])
+def test_vectors_do_what_words_do(tmp_path, architecture):
+    assert_vectors_do_what_words_do(load(write(tmp_path / "model", ARCHITECTURES[architecture])))
+
+
+def test_a_tower_that_reads_no_token_table_refuses_token_embeddings(tmp_path, monkeypatch):
+    monkeypatch.setattr(Filling, "ids", lambda self, end, length: torch.zeros(len(end), length, dtype=torch.long))
+    backbone = load(write(tmp_path / "model", ARCHITECTURES["no_causal_mask"]))
+    with pytest.raises(UserError, match="give what its library gives for the words"):
+        backbone.encode_tokens(torch.zeros(1, 5, 64), torch.tensor([4]))
+
+
+REAL = [
+    "RN50-quickgelu",
+    "ViT-B-32-quickgelu",
+    "EVA02-B-16",
+    "coca_ViT-B-32",
+    "MobileCLIP2-S0",
+    "PE-Core-B-16",
+    "ViTamin-B",
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["RN50-quickgelu", "ViT-B-32-quickgelu", "EVA02-B-16"])
+@pytest.mark.parametrize("model", REAL)
 def test_real_architectures_equal_the_librarys_own_embeddings(model, tmp_path):
     backbone = load(model)
     assert backbone.can_encode_tokens
@@ -176,7 +251,7 @@ def assert_equals_the_library(backbone, model, pretrained):
 
 
 def test_a_long_text_is_seen_where_the_end_token_pads_as_well(tmp_path):
-    backbone = load(write(tmp_path / "model", ARCHITECTURES["siglip"]))
+    backbone = load(write(tmp_path / "model", ARCHITECTURES["siglip"], words=WORDS["siglip"]))
     assert backbone.encode_text(["a" * 63]).shape == (1, 64)
     with pytest.raises(UserError, match="must fit the context of 64 tokens; 1 do not"):
         backbone.encode_text(["cat", "a" * 64])
@@ -336,9 +411,16 @@ def test_the_global_random_state_is_untouched(tiny_model):
 @pytest.mark.parametrize("path", sorted(configs_folder().glob("backbone/*.yaml")), ids=lambda path: path.stem)
 def test_every_yaml_names_a_model_and_weights_that_open_clip_knows(path):
     config = OmegaConf.load(path)
-    if config._target_.endswith("OpenCLIPBackbone") and config.pretrained is not None:
-        assert (config.model, config.pretrained) in open_clip.list_pretrained()
-        assert config.model.endswith("-quickgelu") == (config.pretrained == "openai")
+    if not config._target_.endswith("OpenCLIPBackbone") or path.stem in ("open_clip", "mini"):
+        return
+    if config.pretrained is None:  # a folder of the hub, which open_clip does not list
+        assert config.model == "hf-hub:imageomics/bioclip-2"
+        return
+    assert (config.model, config.pretrained) in open_clip.list_pretrained()
+    weights = open_clip.get_pretrained_cfg(config.model, config.pretrained)
+    assert config.model.endswith("-quickgelu") == weights.get("quick_gelu", False)
+    headed = {int(number) for number in re.findall(r"images of (\d+)", path.read_text())}
+    assert headed <= {open_clip.get_model_config(config.model)["vision_cfg"]["image_size"]}
 
 
 @pytest.mark.slow

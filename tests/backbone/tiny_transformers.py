@@ -3,6 +3,10 @@
 Their tokenizers know bytes alone; each family marks the begin, the end and the padding of a text in its own way.
 """
 
+import io
+import tempfile
+
+import sentencepiece
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -41,6 +45,33 @@ def bert_words():
 
 def siglip_words():
     return tokenizer(["<unk>", "</s>"], [], None, "</s>", "</s>", ["input_ids"])
+
+
+def siglip2_words():
+    """Keeps capitals and commas, as the SigLIP 2 checkpoints' own does."""
+    return tokenizer(["<pad>", "<eos>"], [], None, "<eos>", "<pad>", ["input_ids"])
+
+
+def sentences():
+    """SigLIP's own tokenizer, on a model of words that sentencepiece learns here."""
+    model = io.BytesIO()
+    texts = ["a photo of the nice polar bear", "x y z cat dog", "a b c d e f g h i j k l m n o p q r s t u v w"] * 9
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=80,
+        model_type="bpe",
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    with tempfile.NamedTemporaryFile(suffix=".model") as file:
+        file.write(model.getvalue())
+        file.flush()
+        return transformers.SiglipTokenizer(file.name, pad_token="</s>", model_max_length=CONTEXT)
 
 
 def clip(end_id=257):
@@ -109,18 +140,27 @@ def blip():
     return transformers.BlipForImageTextRetrieval(config), bert_words(), processor
 
 
-def siglip():
+def siglip(words=siglip_words):
     text = {**LAYERS, "vocab_size": 258, "max_position_embeddings": CONTEXT, "bos_token_id": 1, "eos_token_id": 1}
     config = transformers.SiglipConfig(text_config=text, vision_config=VISION)
     processor = transformers.SiglipImageProcessor(size={"height": SIZE, "width": SIZE})
-    return transformers.SiglipModel(config), siglip_words(), processor
+    return transformers.SiglipModel(config), words(), processor
+
+
+def siglip2():
+    return siglip(siglip2_words)
+
+
+def siglip_sentencepiece():
+    return siglip(sentences)
 
 
 def shortest_edge():
     return transformers.CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
 
 
-FAMILIES = {make.__name__: make for make in (clip, legacy_clip, groupvit, align, altclip, blip, siglip)}
+MAKERS = (clip, legacy_clip, groupvit, align, altclip, blip, siglip, siglip2, siglip_sentencepiece)
+FAMILIES = {make.__name__: make for make in MAKERS}
 
 
 def save(folder, family, seed=0):

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from neglab.chat import openai_api
 from neglab.chat.answers import Question, StoredAnswers
 from neglab.chat.openai_api import OpenAIChat
-from neglab.chat.replies import Reply
+from neglab.chat.replies import Reply, verdict
 from neglab.types import UserError
 
 KEY = "sk-very-secret-0123456789"
@@ -132,6 +132,44 @@ def chat(url, **changed):
         "system_prompt": "Say Yes or No.",
     }
     return OpenAIChat(**{**settings, **changed})
+
+
+@pytest.mark.parametrize(
+    ("answer_form", "field", "said"),
+    [
+        ("json_schema", "response_format", '{"answer": "Yes"}'),
+        ("choice", "structured_outputs", "Yes"),
+        ("guided_choice", "guided_choice", "Yes"),
+    ],
+)
+def test_a_server_is_held_to_yes_or_no_in_questions_alone(serve, answer_form, field, said):
+    server = serve(lambda question, attempt: said)
+    talk = chat(server.url, answer_form=answer_form)
+    ((_, reply),) = talk.ask(["Is it?"])
+    assert verdict(reply.text) == "yes" and field in server.bodies[0]
+    assert '["Yes", "No"]' in json.dumps(server.bodies[0][field])
+    talk.complete([[{"role": "user", "content": "List fifty animals."}]], 8)
+    assert field not in server.bodies[1]
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "field", "value"),
+    [("template_off", "chat_template_kwargs", {"enable_thinking": False}), ("low", "reasoning_effort", "low")],
+)
+def test_a_model_thinks_as_long_as_it_is_told_to(serve, reasoning, field, value):
+    server = serve(lambda question, attempt: "<think>\nhm\n</think>\n\nNo")
+    talk = chat(server.url, reasoning=reasoning)
+    assert dict(talk.ask(["Is it?"])) == {0: Reply("No")} and server.bodies[0][field] == value
+    own = chat(server.url, reasoning=reasoning, extra_fields={field: "mine"})
+    talk.complete([[{"role": "user", "content": "a"}]], 8)
+    own.complete([[{"role": "user", "content": "b"}]], 8)
+    assert [body[field] for body in server.bodies[1:]] == [value, "mine"]
+
+
+def test_unknown_switches():
+    for name in ("reasoning", "answer_form"):
+        with pytest.raises(UserError, match=f"{name} must be one of null, .*; got 'loud'"):
+            chat("http://here", **{name: "loud"})
 
 
 def test_answers_belong_to_their_questions(serve):
@@ -386,8 +424,9 @@ def test_identity_names_what_decides_an_answer():
     assert all(talk.identity == base.identity for talk in same)
     changes = [{"model": "large"}, {"temperature": 0.5}, {"max_tokens": 9}, {"system_prompt": "Be brief."}]
     changes += [{"system_role": None}, {"extra_fields": {"seed": 1}}]
+    changes += [{"answer_form": "choice"}, {"answer_form": "json_schema"}, {"reasoning": "low"}]
     different = [chat("http://two/v1"), *(chat("http://one/v1", **change) for change in changes)]
-    assert len({json.dumps(talk.identity, sort_keys=True) for talk in [base, *different]}) == 8
+    assert len({json.dumps(talk.identity, sort_keys=True) for talk in [base, *different]}) == 11
 
 
 def test_free_text(serve):

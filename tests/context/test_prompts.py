@@ -8,7 +8,7 @@ from neglab.types import UserError
 
 def test_the_context_stands_between_begin_token_and_name():
     tokens = torch.arange(2 * 5 * 1.0).view(2, 5, 1)
-    prompts = ContextPrompts(tokens, torch.tensor([4, 3]), 2)
+    prompts = ContextPrompts(tokens, torch.tensor([4, 3]), 2, 1)
     context = torch.tensor([[[[-1.0], [-2.0]]], [[[-3.0], [-4.0]]]])
     beginnings, endings, end = prompts(context)
     assert beginnings[..., 0].tolist() == [[[0, -1, -2]], [[0, -3, -4]]]
@@ -18,14 +18,15 @@ def test_the_context_stands_between_begin_token_and_name():
 
 
 def test_each_class_may_have_its_own_context():
-    prompts = ContextPrompts(torch.zeros(2, 4, 1), torch.tensor([3, 3]), 1)
+    prompts = ContextPrompts(torch.zeros(2, 4, 1), torch.tensor([3, 3]), 1, 1)
     beginnings, _, _ = prompts(torch.tensor([[[[1.0]], [[2.0]]], [[[3.0]], [[4.0]]]]))
     assert beginnings[..., 1, 0].tolist() == [[1, 2], [3, 4]]
 
 
 def test_a_tokenizer_that_splits_the_placeholder_is_refused(tiny_model):
     backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
-    backbone.tokenize = lambda texts: (torch.arange(8).repeat(len(texts), 1), torch.full((len(texts),), 7))
+    ends = lambda texts: torch.tensor([7 if text else 1 for text in texts])  # noqa: E731
+    backbone.tokenize = lambda texts: (torch.arange(8).repeat(len(texts), 1), ends(texts))
     with pytest.raises(UserError, match="one token"):
         context_prompts(backbone, ["cat"], 3, True, torch.device("cpu"))
 

@@ -62,5 +62,13 @@ def test_damaged_data(nltk_data, name, content):
         corpus().words(())
 
 
+def test_a_broken_archive(nltk_data):
+    """As an interrupted download leaves it."""
+    shutil.rmtree(nltk_data / "corpora" / "wordnet")
+    (nltk_data / "corpora" / "wordnet.zip").write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(UserError, match=r"must be data that nltk can read"):
+        corpus().words(())
+
+
 def test_the_yaml_is_wordnet_in_english(nltk_data):
     assert len(instantiate(compose(["corpus=nltk_wordnet"]).corpus).words(())) == 7

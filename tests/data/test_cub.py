@@ -10,12 +10,12 @@ def birds(root, split="test"):
 
 
 def test_names_have_no_number_and_no_underscore(tmp_path):
-    layouts.cub200(tmp_path)
+    layouts.cub200(tmp_path, 3)
     assert birds(tmp_path).class_names().names == ("Black footed Albatross", "Laysan Albatross", "Sooty Albatross")
 
 
 def test_the_splits_are_those_of_the_table(tmp_path):
-    layouts.cub200(tmp_path)
+    layouts.cub200(tmp_path, 3)
     assert birds(tmp_path, "train").images().labels == (0, 1, 2)
     assert birds(tmp_path).images().labels == (0, 0, 1, 1, 2, 2)
     assert birds(tmp_path, "all").images().labels == (0, 0, 0, 1, 1, 1, 2, 2, 2)
@@ -27,14 +27,14 @@ def test_what_is_missing_is_a_users_mistake(tmp_path):
         birds(tmp_path, "val")
     with pytest.raises(UserError, match="must exist"):
         birds(tmp_path).images()
-    layouts.cub200(tmp_path)
+    layouts.cub200(tmp_path, 3)
     (tmp_path / "CUB_200_2011/images").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="at least must exist"):
         birds(tmp_path).images()
 
 
 def test_a_damaged_table_is_a_users_mistake(tmp_path):
-    layouts.cub200(tmp_path)
+    layouts.cub200(tmp_path, 3)
     (tmp_path / "CUB_200_2011/train_test_split.txt").write_text("1 1\n")
     with pytest.raises(UserError, match="must be whole"):
         birds(tmp_path).images()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
@@ -33,7 +34,9 @@ def test_the_seed_draws():
 
 def test_images_find_their_class_by_name():
     images = LabelledEmbeddings(fakes.unit(5), torch.tensor([0, 1, 1, 2, 0]), ("p", "q", "r", "s", "t"))
+    images = replace(images, positions=torch.tensor([1, 2, 4, 5, 9]))  # in the set, of which others were unreadable
     found = for_classes(images, ("cat", "dog", "owl"), ("owl", "cat"))
+    assert found.positions.tolist() == [1, 5, 9]
     assert found.labels.tolist() == [1, 0, 1]
     assert found.paths == ("p", "s", "t")
     assert torch.equal(found.embeddings, images.embeddings[[0, 3, 4]])

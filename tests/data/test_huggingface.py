@@ -155,13 +155,13 @@ def test_a_set_saved_for_torch_gives_the_same(library, folder, pictures, tmp_pat
         assert np.array_equal(np.asarray(read), np.asarray(written))
 
 
-def test_classes_named_by_wordnet_ids_need_names(library, pictures, tmp_path):
-    kinds = {"image": library.Image(), "label": library.ClassLabel(names=["n01440764"])}
-    columns = {"image": [{"bytes": pictures[0].read_bytes(), "path": None}], "label": [0]}
+def test_classes_named_by_wordnet_ids_get_their_names(library, pictures, tmp_path):
+    kinds = {"image": library.Image(), "label": library.ClassLabel(names=["n01443537", "n01440764"])}
+    columns = {"image": [{"bytes": pictures[0].read_bytes(), "path": None}] * 2, "label": [1, 0]}
     library.Dataset.from_dict(columns, features=library.Features(kinds)).save_to_disk(str(tmp_path / "ids"))
-    with pytest.raises(UserError, match="got WordNet ids, such as n01440764, in column label"):
-        dataset(tmp_path / "ids").class_names()
-    assert dataset(tmp_path / "ids", class_names=["tench"]).class_names().names == ("tench",)
+    assert dataset(tmp_path / "ids").class_names().names == ("goldfish", "tench")
+    assert dataset(tmp_path / "ids").images().labels == (1, 0)
+    assert dataset(tmp_path / "ids", class_names=["a fish", "b"]).class_names().names == ("a fish", "b")
 
 
 def test_a_column_without_pictures(folder):

@@ -139,7 +139,16 @@ def test_names_are_in_the_order_of_the_given_folders(tmp_path):
     assert [names[label] for label in images.labels] == ["lynx", "bear"]
 
 
-@pytest.mark.parametrize("folders", [("1", "2", "10"), ("n01440764", "n01443537")])
+def test_folders_named_by_wordnet_ids_get_the_names_of_their_classes(tmp_path):
+    for name in ("n02084071", "n01440764"):
+        fakes.write_pictures(tmp_path / name, 1)
+    folder = ImageFolder(str(tmp_path), True, None, None, None)
+    assert folder.class_names().names == ("tench", "dog") and folder.class_keys() == ["n01440764", "n02084071"]
+    names = {"n02084071": "pet", "n01440764": "fish"}
+    assert ImageFolder(str(tmp_path), True, names, None, None).class_names().names == ("fish", "pet")
+
+
+@pytest.mark.parametrize("folders", [("1", "2", "10"), ("n01440764", "pets"), ("n00000000", "n01443537")])
 def test_folders_that_are_no_words_need_names(tmp_path, folders):
     for name in folders:
         fakes.write_pictures(tmp_path / name, 1)

@@ -6,6 +6,7 @@ from scipy.io import savemat
 
 from neglab.data.imagenet import ImageNetFolder
 from neglab.types import UserError
+from neglab.wordnet import synset
 
 TENCH, GOLDFISH, SHARK = WNIDS[:3]
 
@@ -24,6 +25,16 @@ def by_class(tmp_path):
         for i in range(count):
             put(tmp_path / f"val/{wnid}/{wnid}_{i}.JPEG")
     return tmp_path / "val"
+
+
+def test_classes_bring_their_synsets(by_class):
+    words = folder(by_class, [SHARK, TENCH]).class_names()
+    assert [synset(one).lemmas[0] for one in words.synsets] == ["great white shark", "tench"]
+    everything = folder("anywhere").class_names()
+    found = [synset(one) for one in everything.synsets]
+    assert len(set(everything.synsets)) == 1000 and None not in found
+    cranes = {name: one.lexname for name, one in zip(everything.names, found, strict=True) if "crane" in name}
+    assert cranes == {"crane bird": "noun.animal", "construction crane": "noun.artifact"}
 
 
 @pytest.fixture

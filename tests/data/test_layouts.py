@@ -10,6 +10,10 @@ from neglab.config_files import configs_folder
 from neglab.tasks.data import known
 from neglab.tasks.evaluate import run
 
+BIMCV_COVID = (
+    "a chest X-ray with evident features of COVID-19, including ground-glass opacities, lung infiltrates, bilateral "
+    "patchy shadows and consolidation"
+)
 # Images, classes, and the names of the first and last class, in the miniature.
 ID_SETS = {
     "cifar10": (10, 10, "airplane", "truck"),
@@ -17,26 +21,42 @@ ID_SETS = {
     "cifar100_20v80": (20, 20, "apple", "cattle"),
     "cifar10_4nonanimal": (4, 4, "airplane", "truck"),
     "cifar10_6v4": (6, 6, "airplane", "truck"),
-    "cub200": (6, 3, "Black footed Albatross", "Sooty Albatross"),
-    "food101": (2, 2, "apple pie", "baby back ribs"),
+    "aircraft50": (50, 50, "707-320", "A48"),
+    "bimcv": (2, 2, "a normal chest X-ray with clear lungs", BIMCV_COVID),
+    "cars98": (98, 98, "AM General Hummer SUV 2000", "Car 96"),
+    "cub100": (200, 100, "Black footed Albatross", "Bird 100"),
+    "cub200": (400, 200, "Black footed Albatross", "Common Yellowthroat"),
+    "fgvc_aircraft": (100, 100, "707-320", "Yak-42"),
+    "food101": (101, 101, "apple pie", "waffles"),
+    "food50": (50, 50, "apple pie", "dish 048"),
+    "imagenet200": (200, 200, "goldfish", "acorn"),
     "imagenet10": (10, 10, "brambling", "military aircraft"),
     "imagenet100": (100, 100, "palace", "jeep"),
     "imagenet1k": (1000, 1000, "tench", "toilet paper"),
+    "imagenet1k_fs": (1000 + 1000 + 2 + 400, 1000, "tench", "toilet paper"),
+    "imagenet1k_fs_sketch": (1000 + 1000 + 2 + 1000, 1000, "tench", "toilet paper"),
     "imagenet1k_openood": (1000, 1000, "tench", "toilet paper"),
     "imagenet1k_train": (1000, 1000, "tench", "toilet paper"),
     "imagenet20": (20, 20, "smooth newt", "tank"),
     "imagenet99": (99, 99, "palace", "jeep"),
     "imagenet_a": (200, 200, "stingray", "acorn"),
+    "imagenet_c": (8, 2, "tench", "goldfish"),
+    "imagenet_es": (4, 2, "goldfish", "acorn"),
     "imagenet_r": (400, 200, "goldfish", "acorn"),
     "imagenet_sketch": (1000, 1000, "tench", "toilet paper"),
     "imagenet_v2": (1000, 1000, "tench", "toilet paper"),
-    "oxford_pet": (2, 2, "Abyssinian", "American Bulldog"),
-    "stanford_cars": (4, 2, "AM General Hummer SUV 2000", "Acura RL Sedan 2012"),
+    "oxford_pet": (37, 37, "Abyssinian", "Yorkshire Terrier"),
+    "pet18": (18, 18, "Abyssinian", "Breed 18"),
+    "stanford_cars": (196, 196, "AM General Hummer SUV 2000", "smart fortwo Convertible 2012"),
     "tiny_imagenet": (200, 200, "name 0", "name 199"),
     "tiny_imagenet_20v180": (20, 20, "name 10", "name 194"),
     "waterbirds": (3, 2, "landbirds", "waterbirds"),
 }
 OOD_SETS = {
+    "aircraft50_rest": 50,
+    "bimcv_ct": 2,
+    "bimcv_xraybone": 2,
+    "cars98_rest": 98,
     "cifar10": 10,
     "cifar100": 100,
     "cifar100_20v80_rest": 80,
@@ -44,10 +64,13 @@ OOD_SETS = {
     "cifar_plus10": 10,
     "cifar_plus50": 50,
     "clean": 2,
+    "cub100_rest": 200,
+    "food50_rest": 51,
     "imagenet10": 10,
     "imagenet100": 100,
     "imagenet20": 20,
     "imagenet_o": 2,
+    "imagenet_ood": 2,
     "inaturalist": 3,
     "inaturalist_openood": 2,
     "mnist": 4,
@@ -55,6 +78,7 @@ OOD_SETS = {
     "ninco_openood": 1,
     "openimage_o": 3,
     "openimage_o_openood": 1,
+    "pet18_rest": 19,
     "places": 3,
     "places365": 3,
     "spurious": 3,
@@ -68,6 +92,9 @@ OOD_SETS = {
     "tiny_imagenet_20v180_rest": 180,
 }
 SUITES = {
+    "bimcv_near": ["ct", "xraybone"],
+    "bimcv_far": ["mnist", "cifar10", "textures", "tiny_imagenet"],
+    "temporal_shift": ["places", "textures", "inaturalist", "sun"],
     "four_ood": ["inaturalist", "sun", "places", "textures"],
     "domain_shift": ["inaturalist", "sun", "places", "textures"],
     "negrefine_clean": ["inaturalist", "openimage_o", "clean", "ninco"],
@@ -85,14 +112,14 @@ FEW_IMAGES = {
     "cifar10_4nonanimal_train": 4 * 5,
     "cifar10_6v4_train": 6 * 5,
     "cifar10_train": 10 * 5,
-    "cub200_train": 3,
-    "food101_train": 2,
+    "cub200_train": 200,
+    "food101_train": 101,
     "imagenet100_train": 100,
     "imagenet10_train": 10,
     "imagenet1k_train": 1000,
     "imagenet20_train": 20,
-    "oxford_pet_train": 2,
-    "stanford_cars_train": 4,
+    "oxford_pet_train": 37,
+    "stanford_cars_train": 196,
     "tiny_imagenet_20v180_train": 20,
     "waterbirds_train": 1,
 }
@@ -172,6 +199,18 @@ def test_few_id_images_are_others_than_the_id_set_and_have_its_names(name, sets,
     assert not pictures[0] & pictures[1]
 
 
+def test_a_full_spectrum_has_each_image_under_its_class(sets):
+    """ImageNet-R has 200 of the classes, ImageNet-V2 folders named by index, ImageNet-C one per corruption."""
+    dataset = instantiate(sets["id_dataset=imagenet1k_fs"])
+    images = dataset.images()
+    for source, label in zip(images.sources, images.labels, strict=True):
+        folder = source.path.parent.name
+        if folder in layouts.WNIDS or folder.isdecimal():
+            assert label == (int(folder) if folder.isdecimal() else layouts.WNIDS.index(folder))
+    corrupted = [(source.path.parts[-3], label) for source, label in zip(images.sources, images.labels, strict=True)]
+    assert [pair for pair in corrupted if pair[0] in ("2", "5")] == [("2", 0), ("5", 1)]
+
+
 @pytest.mark.parametrize("split", [0, 4])
 def test_the_parts_of_a_split_are_chosen_together(split, data):
     chosen = ["id_dataset=cifar10_6v4", "ood_datasets=cifar10_6v4_rest", "id_images=cifar10_6v4_train"]
@@ -210,6 +249,7 @@ def test_an_evaluation_runs_with_a_real_architecture(model, data, overrides, tmp
 
 def evaluate(overrides, data, folder, *chosen):
     kept = [text for text in overrides if not text.startswith(("id_dataset", "ood_datasets", "corpus"))]
-    own = [f"paths.data={data}", "method=mcm", "plots=false", *chosen]
+    # The miniatures of all sets show one picture.
+    own = [f"paths.data={data}", "method=mcm", "plots=false", "data.allow_shared=true", *chosen]
     assert 0 <= run(compose([*kept, *own], output=folder)) <= 1
     assert (folder / "metrics.json").is_file()

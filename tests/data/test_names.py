@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from neglab.data.names import as_words, given_names, numbered, read_lines, require_words
+from neglab.data.names import as_class_names, as_words, given_names, numbered, read_lines
 from neglab.types import UserError
 
 
@@ -121,11 +121,21 @@ def test_composed_and_decomposed_letters_are_one_name():
     assert numbered([apart, "owl"], ["owl", "crème brûlée"], "here")[0] == (1, 0)
 
 
-@pytest.mark.parametrize("names", [["1", "2"], ["n01440764", "cat"]])
+@pytest.mark.parametrize("names", [["1", "2"], ["n01440764", "cat"], ["n00000000", "n01440764"]])
 def test_words_nobody_has_chosen(names):
     with pytest.raises(UserError, match=f"must be words; got .*, such as {names[0]}, in here"):
-        require_words(names, "here")
-    require_words(["747", "a320"], "here")
+        as_class_names(names, "here")
+    assert as_class_names(["747", "a320"], "here") == ["747", "a320"]
+
+
+def test_wordnet_ids_are_named(caplog):
+    """Classes of ImageNet as the papers name them, which for the first and third is not what WordNet says."""
+    ids = ["n01608432", "n01440764", "n01847000", "n02084071", "n02121808"]
+    expected = ["kite (bird of prey)", "tench", "duck", "dog", "domestic cat"]
+    assert as_class_names(ids, "here") == expected
+    assert "n01608432 = kite (bird of prey), n01440764 = tench, n01847000 = duck, ..." in caplog.text
+    labels, names = numbered(["n02121808", "n01440764", "n02121808"], None, "here")
+    assert (labels, names) == ((1, 0, 1), ("tench", "domestic cat"))
 
 
 def test_a_file_in_another_encoding_is_said(tmp_path):

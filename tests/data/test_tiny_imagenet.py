@@ -4,6 +4,7 @@ import pytest
 from neglab.data import archive
 from neglab.data.tiny_imagenet import TinyImageNet
 from neglab.types import UserError
+from neglab.wordnet import synset_of_wnid
 
 
 def tiny(root, split="val", labelled=True, download=False):
@@ -12,7 +13,9 @@ def tiny(root, split="val", labelled=True, download=False):
 
 def test_classes_are_sorted_by_wordnet_id_and_have_their_first_name(tmp_path):
     layouts.tiny_imagenet(tmp_path, 3)
-    assert tiny(tmp_path).class_names().names == ("name 0", "name 1", "name 2")
+    words = tiny(tmp_path).class_names()
+    assert words.names == ("name 0", "name 1", "name 2")
+    assert words.synsets == tuple(map(synset_of_wnid, sorted(layouts.WNIDS[300:303]))) and None not in words.synsets
 
 
 def test_validation_images_are_labelled_by_their_table(tmp_path):

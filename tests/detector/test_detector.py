@@ -18,6 +18,7 @@ from neglab.config_files import long_form
 from neglab.detector import Detector
 from neglab.detector.saved import DESCRIPTION, FORMAT, TENSORS, read_detector
 from neglab.files import Document, digest
+from neglab.metrics.explanation import class_share
 from neglab.types import UserError
 
 NAMES = ["cat", "dog", "tree frog"]
@@ -71,7 +72,8 @@ def test_scores_are_those_of_the_score_on_the_bank(detector, pictures):
 def test_a_prediction_names_what_decided(detector, pictures):
     embeddings, bank = detector.embed(pictures), detector.bank
     labels = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
-    shares = (embeddings @ labels.T * bank.logit_scale).softmax(dim=1)
+    shares = (embeddings @ labels.T / 0.01).softmax(dim=1)  # the score's temperature
+    assert detector.scorer.share_temperature == 0.01
     scores = detector.score(pictures)
     for i, found in enumerate(detector.predict(pictures)):
         assert found.score == float(scores[i]) and found.is_ood == (found.score < 0.5)
@@ -79,6 +81,66 @@ def test_a_prediction_names_what_decided(detector, pictures):
         assert found.negative_label == bank.negatives.names[int(shares[i, 3:].argmax())]
         assert found.class_share == pytest.approx(float(shares[i, :3].max()), abs=1e-6)
         assert found.negative_share == pytest.approx(float(shares[i, 3:].max()), abs=1e-6)
+        assert found.all_classes_share == pytest.approx(float(shares[i, :3].sum()), abs=1e-6)
+        assert found.all_negatives_share == pytest.approx(float(shares[i, 3:].sum()), abs=1e-6)
+        assert found.path == str(pictures[i]) and found.error is None
+
+
+def test_reasons_follow_from_a_score_without_groups(make, pictures):
+    """NegLabel's score in one group is the share of all classes."""
+    detector = make("score.num_groups=1")
+    for found in detector.predict(pictures[:5]):
+        assert found.score == pytest.approx(found.all_classes_share, abs=1e-5)
+
+
+def test_a_broken_photo_stops_nothing(detector, pictures, tmp_path, caplog):
+    (tmp_path / "broken.jpg").write_text("no picture")
+    mixed = [pictures[0], tmp_path / "broken.jpg", pictures[1]]
+    scores = detector.score(mixed)
+    assert torch.equal(scores[[0, 2]], detector.score(pictures[:2])) and scores[1].isnan()
+    first, broken, _ = detector.predict(mixed)
+    assert (first.error, broken.path) == (None, str(mixed[1]))
+    assert broken.score is broken.is_ood is broken.predicted_class is None and "cannot identify" in broken.error
+    assert detector.calibrate([*pictures, tmp_path], 0.9, margin=0.5).num_images == 30
+    assert "1 of 31 images cannot be read, such as" in caplog.text
+    with pytest.raises(UserError, match=r"Images must be readable; .*broken\.jpg is not"):
+        detector.embed(mixed)
+
+
+def test_the_bank_is_prepared_once(detector, pictures, monkeypatch):
+    calls = []
+    monkeypatch.setattr(type(detector.scorer), "prepare", lambda *arguments: calls.append(arguments))
+    detector.score(pictures[:2])
+    detector.predict(pictures[:2])
+    assert not calls
+
+
+def test_it_says_what_it_is(detector):
+    assert repr(detector) == (
+        "<Detector of 3 classes (cat, dog, tree frog) by neglabel with model0, 20 negative labels, threshold 0.5000: "
+        "the score's neutral value, as much ID as OOD; not calibrated on ID images>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "neglabl"}, r"no method=neglabl\. Did you mean neglabel\?"),
+        ({"backbon": "mini"}, r"no key backbon, .* Did you mean backbone\?"),
+        ({"overrides": ["score.temprature=1"]}, r"Did you mean score\.temperature\?"),
+    ],
+)
+def test_an_unknown_option_names_the_nearest(options, message):
+    with pytest.raises(UserError, match=message):
+        Detector.create(NAMES, **options)
+
+
+def test_no_negative_label_offends(settings, benchmark, tmp_path):
+    (tmp_path / "words.txt").write_text("tractor\nprostitute\nkite\nbuttocks\n")
+    own = [*settings, f"corpus.path={tmp_path}/words.txt", "negative_selector=all", "score.num_groups=1"]
+    assert Detector.create(NAMES, "open_clip", overrides=own).bank.negatives.names == ("tractor", "kite")
+    every = Detector.create(NAMES, "open_clip", overrides=[*own, "decent=false"]).bank.negatives.names
+    assert every == ("tractor", "prostitute", "kite", "buttocks")
 
 
 def test_the_threshold_is_neutral_then_calibrated_then_set(detector, pictures):
@@ -98,6 +160,17 @@ def test_a_score_without_a_neutral_value_does_not_decide(make, pictures):
     assert found.is_ood is found.negative_label is found.negative_share is None
 
 
+def test_a_method_that_looks_at_patches_takes_them_behind_the_embedding(make, pictures):
+    detector, whole = make(method="glmcm", mining=()), make(method="mcm", mining=())
+    embeddings = detector.embed(pictures)
+    assert embeddings.shape == (30, 17) and torch.equal(embeddings[:, :16], whole.embed(pictures))
+    assert torch.allclose(detector.score(pictures), whole.score(pictures) + embeddings[:, 16], atol=1e-6)
+    with pytest.raises(UserError, match=r"takes embeddings of 17 numbers.*got 16"):
+        detector.score_embeddings(whole.embed(pictures))
+    with pytest.raises(UserError, match="takes embeddings of 16 numbers"):
+        whole.score_embeddings(embeddings)
+
+
 def test_calibration_leaves_out_what_the_method_has_learned_from(make, benchmark):
     detector = make("score.num_neighbours=2", method="knn", mining=(), id_images=benchmark / "id")
     more = fakes.write_pictures(benchmark / "more", 25, seed=77)
@@ -111,15 +184,20 @@ def test_a_method_that_needs_id_images_says_so(make):
 
 
 def test_an_adaptive_score_takes_a_call_as_one_stream(make, pictures):
-    detector = make(method="adaneg", mining=MINING)
+    detector = make(method="adaneg", mining=("negative_selector.num_labels=20", "score.num_groups=4"))
     scores = detector.score(pictures)
     assert torch.equal(scores, detector.score(pictures))  # nothing is kept between calls
     assert torch.allclose(scores[:8], detector.score(pictures[:8]), atol=1e-6)  # no later image matters
-    state, expected = detector.scorer.init(detector.bank, None), []
+    state, expected, predicted = detector.scorer.init(detector.bank, None), [], []
     for batch in detector.embed(pictures).split(4):
-        values, state = detector.scorer.step(state, batch)
+        (values, classes), state = detector.scorer.step(state, batch)
         expected.append(values)
+        predicted.append(classes)
     assert torch.equal(scores, torch.cat(expected))
+    predicted = torch.cat(predicted)
+    shares = class_share(detector.embed(pictures), predicted, detector.bank, detector.scorer.share_temperature)
+    for found, label, share in zip(detector.predict(pictures), predicted.tolist(), shares.tolist(), strict=True):
+        assert found.predicted_class == NAMES[label] and found.class_share == pytest.approx(share)
     with pytest.raises(UserError, match="cannot be calibrated"):
         detector.calibrate(pictures)
 
@@ -137,9 +215,10 @@ def scores_elsewhere(folders, pictures, target):
 
 def test_saved_detectors_score_alike_in_a_fresh_process(make, pictures, tmp_path):
     made = {}
-    for method in ("neglabel", "negrefine"):  # negrefine encodes texts while it scores
+    # negrefine encodes texts while it scores, glmcm looks at patches
+    for method, mining in (("neglabel", MINING), ("negrefine", MINING), ("glmcm", ())):
         folder = str(tmp_path / method)
-        made[folder] = make("llm_filter=none", method=method)
+        made[folder] = make("llm_filter=none", method=method, mining=mining)
         made[folder].score(pictures[3:9])  # must leave nothing behind
         made[folder].calibrate(pictures, 0.9, margin=0.5)
         made[folder].save(folder)
@@ -292,8 +371,9 @@ def test_repeated_names_count_once(make, caplog):
 def test_one_class_needs_negatives(make, pictures):
     assert len(make(names=["cat"]).score(pictures).unique()) > 1
     assert make(method="maxlogit", names=["cat"], mining=()).threshold is None
-    with pytest.raises(UserError, match="scores every image alike where there is one class"):
-        make(method="mcm", names=["cat"], mining=())
+    for method in ("mcm", "glmcm"):
+        with pytest.raises(UserError, match="scores every image alike where there is one class"):
+            make(method=method, names=["cat"], mining=())
 
 
 def test_no_negatives_left(make):
@@ -305,6 +385,10 @@ def test_no_negatives_left(make):
 def test_many_classes(make, pictures):
     detector = make(names=[f"class {i}" for i in range(10_000)])
     assert len(detector.predict(pictures[:2])) == 2
+
+
+def test_the_package_names_it():
+    assert "Detector" in dir(neglab) and (Path(neglab.__file__).parent / "py.typed").is_file()
 
 
 def test_the_package_imports_it_when_asked():

@@ -56,6 +56,15 @@ def test_embeddings_equal_a_plain_loop(make, pictures):
     assert images["set"].paths == tuple(map(str, pictures.images().sources))
 
 
+def test_lengths_are_those_of_the_towers_own_embeddings(make):
+    embedder = make(prompts=PromptTemplates(["the {}", "a {}"], ["{}"], True))
+    embedder.embed({}, [WORDS])
+    num_encoded, names = embedder.num_encoded, WORDS.names[:5]
+    expected = [embedder.backbone.encode_text([f"the {name}", f"a {name}"]).mean(dim=0).norm() for name in names]
+    assert torch.allclose(embedder.lengths(names, ("noun",) * 5), torch.stack(expected), atol=1e-5)
+    assert embedder.num_encoded == num_encoded  # the rows were there
+
+
 def test_nothing_is_encoded_twice(make, pictures):
     first = make()
     before, (labels,) = first.embed({"set": pictures}, [WORDS])
@@ -219,7 +228,9 @@ def test_nan_embeddings_are_an_error(make, pictures, monkeypatch):
 def test_a_damaged_entry_is_computed_again(make, pictures, tmp_path):
     before, _ = make().embed({"set": pictures}, [])
     (path,) = (tmp_path / "store" / "embeddings").rglob("embeddings.safetensors")
-    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    content = path.read_bytes()
+    path.unlink()  # `before` is mapped to it
+    path.write_bytes(content[:-4] + b"\0\0\0\0")
     embedder = make()
     after, _ = embedder.embed({"set": pictures}, [])
     assert embedder.num_encoded == 10

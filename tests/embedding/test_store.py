@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import threading
@@ -6,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from neglab import parts as parts_module
+from neglab.embedding import file_digests
 from neglab.embedding import store as store_module
 from neglab.embedding.store import Store, write_atomically
 from neglab.files import Document
@@ -114,7 +117,7 @@ def test_a_file_is_digested_again_only_when_it_changed(tmp_path, monkeypatch):
     store, file = Store(tmp_path / "store"), tmp_path / "image"
     file.write_bytes(b"one")
     first = store.file_digests([file])
-    monkeypatch.setattr(store_module, "file_digest", lambda _: pytest.fail("read again"))
+    monkeypatch.setattr(file_digests, "file_digest", lambda _: pytest.fail("read again"))
     assert store.file_digests([file]) == first
     monkeypatch.undo()
     file.write_bytes(b"other")
@@ -145,6 +148,32 @@ def test_a_replaced_file_with_a_copied_time_is_read_again(tmp_path):
     (tmp_path / "new").replace(file)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert store.file_digests([file]) != first
+
+
+def test_without_hashing_a_file_is_never_read_and_told_by_its_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_digests, "file_digest", lambda _: pytest.fail("read"))
+    store, file, other = Store(tmp_path / "store"), tmp_path / "image", tmp_path / "other"
+    for path in (file, other):
+        path.write_bytes(b"one")
+        os.utime(path, ns=(10**18, 10**18))
+    first = store.file_digests([file, other, tmp_path / "none"], hashed=False)
+    assert len(set(first.values())) == 3 and first[tmp_path / "none"] == ""
+    assert store.file_digests([other], hashed=False)[other] == first[other]
+    file.write_bytes(b"two")
+    assert store.file_digests([file], hashed=False)[file] != first[file]
+
+
+def test_a_list_of_files_has_one_table_in_its_order(tmp_path):
+    store, files = Store(tmp_path / "store"), [tmp_path / str(i) for i in range(3)]
+    for i, file in enumerate(files):
+        file.write_bytes(bytes([i]))
+    digests = store.file_digests(files)
+    assert digests == {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files[1].unlink()
+    assert store.file_digests(files) == {**digests, files[1]: ""}
+    files[1].write_bytes(b"new")
+    assert store.file_digests(files)[files[1]] == hashlib.sha256(b"new").hexdigest()
+    assert len(list((tmp_path / "store/digests").iterdir())) == 1
 
 
 STRANGE = [b"", b"[]", b"null", b"3", b"{}", b'{"files": 3}', b'{"files": {"a": [1]}}', b"[" * 100_000, b"\xff", None]
@@ -217,7 +246,7 @@ def test_an_entry_of_another_size_than_asked_for_does_not_count(tmp_path, wanted
 )
 def test_a_part_of_something_else_is_removed(tmp_path, part):
     write_part(tmp_path, part)
-    assert read_parts(tmp_path, RowsOf(4, 3)) == []
+    assert read_parts(tmp_path, RowsOf(4, (3,))) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -285,3 +314,14 @@ def test_a_store_that_cannot_be_written(tmp_path):
     store = Store(tmp_path / "file")
     with pytest.raises(UserError, match="store must be a folder that can be written"), store.locked([store.entry({})]):
         pass
+
+
+def test_parts_in_any_order_make_the_file_that_safetensors_makes(tmp_path):
+    embeddings = torch.randn(50, 3)
+    order = torch.cat([batch for batch in reversed(torch.arange(50).split(4))])
+    parts = [{"index": index, "embeddings": embeddings[index]} for index in order.split(17)]
+    entry = Store(tmp_path).entry({})
+    entry.write_parts(iter(parts), (50, 3), {2: "torn"})
+    assert (entry.folder / "embeddings.safetensors").read_bytes() == save({"embeddings": embeddings})
+    read, manifest = entry.read(50, 3)
+    assert torch.equal(read, embeddings) and manifest.unreadable == {2: "torn"}

@@ -9,8 +9,9 @@ from hydra.utils import instantiate
 from reference import wordnet_filter
 
 from neglab.compose import compose
+from neglab.data.imagenet import NAMES, ImageNetFolder
 from neglab.llm_filter.wordnet import WordNetFilter, class_senses
-from neglab.types import LabelSet, UserError
+from neglab.types import LabelSet, UserError, Words
 from neglab.wordnet import below, senses, synset, synsets
 
 DOG = "02086723-n"
@@ -85,6 +86,18 @@ def test_any_sense_drops_a_label_whose_sense_is_unknown():
     assert verdicts(labels("crane", "idea"), labels("device"))[0] == ("subcategory", "device")
     assert verdicts(other, labels("device"))[0] == ("", "")
     assert verdicts(other, labels("the machine", ids=(machine,)))[0] == ("", "")
+
+
+def test_imagenets_ids_say_which_sense_is_meant(caplog):
+    """By name alone 140 of its classes are unknown, and the plant "skunkweed" brings locoweed under "skunk"."""
+    by_name, by_id = Words.nouns(list(NAMES.values())), ImageNetFolder("", None, None, True, None).class_names()
+    negatives = labels("locoweed", "poodle")
+    for words, expected in ((by_name, "skunk"), (by_id, "")):
+        caplog.clear()
+        classes = LabelSet(words.names, words.parts_of_speech, fakes.unit(1000), words.synsets)
+        assert verdicts(negatives, classes)[0][1] == expected
+        assert bool(caplog.records) == (words is by_name)
+        assert "no noun for 140 of 1000 ID classes" in caplog.text or words is by_id
 
 
 def test_an_adjectives_synset_is_no_sense_of_a_noun():

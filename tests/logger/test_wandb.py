@@ -1,6 +1,8 @@
 import csv
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from neglab.tasks.evaluate import job
 from neglab.types import UserError
 
 ROOT = Path(__file__).parents[2]
+KEY = "0" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,7 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_BASE_URL", raising=False)
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     return tmp_path / "netrc"
 
@@ -39,19 +43,54 @@ def the_run(folder):
     return read_offline_run(path)
 
 
-def test_who_is_logged_in_is_online(monkeypatch, nobody):
+@pytest.fixture
+def server():
+    """Something listens there, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_who_is_logged_in_is_online(monkeypatch, nobody, server):
+    """wandb's own login writes the file, whatever host it takes for it."""
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    wandb.teardown()
     assert mode_of_this_user() == "offline"
-    nobody.write_text("machine api.wandb.ai login user password secret\n")
+    wandb.login(key=KEY, verify=False)
+    wandb.teardown()  # the session that has just logged in is over
+    assert KEY in nobody.read_text()
     assert mode_of_this_user() == "online"
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    monkeypatch.setenv("WANDB_BASE_URL", server.replace("127.0.0.1", "127.0.0.2"))
+    wandb.teardown()
     assert mode_of_this_user() == "offline"
-    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    nobody.unlink()
+    wandb.teardown()
     assert mode_of_this_user() == "online"
 
 
-def test_a_broken_netrc_is_no_login(nobody):
-    nobody.write_text("nonsense")
+@pytest.mark.parametrize("written", ["nonsense", "machine api.wandb.ai login user password short"])
+def test_a_broken_login_is_none(nobody, written):
+    nobody.write_text(written)
+    wandb.teardown()
     assert mode_of_this_user() == "offline"
+
+
+def test_without_a_network_the_run_is_offline_and_that_is_said_once(monkeypatch, caplog, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as nobody_there:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{nobody_there.getsockname()[1]}")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    wandb.teardown()
+    start = time.monotonic()
+    for name in ("one", "two"):
+        logger = wandb_logger(mode="auto", tags=["long" * 20])
+        logger.start({}, Job("evaluate", tmp_path / name, None, ()))
+        logger.log_metrics({"id/accuracy": 0.5})
+        logger.finish()
+    assert time.monotonic() - start < 30
+    assert caplog.text.count("cannot be reached") == 1
+    wandb.teardown()
+    assert the_run(tmp_path / "two").tags == [f"{'long' * 15}l..."]
 
 
 def test_an_unknown_mode():
@@ -170,7 +209,7 @@ def test_photos_leave_the_machine_only_when_told_so(overrides, benchmark, tmp_pa
 
 
 def test_samples_of_a_stream_that_leaves_images_out(overrides, tmp_path):
-    mining = ["method=adaneg", "stream.id_per_ood=1.0", "negative_selector.fraction=0.5"]
+    mining = ["method=adaneg", "stream.id_per_ood=1.0", "negative_selector.num_labels=20"]
     parts = build(compose([*overrides, *mining], output=tmp_path))
     evaluation, images = evaluate(parts), gather(parts).images["id"]
     assert len(evaluation.pairs[0].id_images.scores) == 5 < len(images)

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from neglab.metrics import explanation
-from neglab.metrics.explanation import error_rates, firing_negatives, label_shares, predicted_fpr, theory_curve
+from neglab.metrics.explanation import (
+    class_share,
+    error_rates,
+    firing_negatives,
+    label_shares,
+    predicted_fpr,
+    theory_curve,
+)
 
 
 @pytest.fixture
@@ -33,6 +40,9 @@ def test_shares_are_the_softmax_over_all_labels(bank, monkeypatch):
         assert found.class_shares[i].tolist() == pytest.approx([shares[c] for c in classes], abs=1e-6)
         assert found.negative_shares[i].tolist() == pytest.approx([shares[5 + j] for j in negatives], abs=1e-6)
         assert float(found.id_share[i]) == pytest.approx(sum(shares[:5]), abs=1e-6)
+    classes = torch.tensor([4, 0, 2, 2, 1, 3, 0])
+    expected = [softmax(image, bank, 0.1)[c] for image, c in zip(images, classes.tolist(), strict=True)]
+    assert class_share(images, classes, bank, 0.1).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_more_labels_than_there_are_gives_all(bank):

@@ -8,7 +8,7 @@ import torch
 
 from neglab.modules.scoring import StreamBatches, score_streams
 from neglab.passes.prediction import Devices
-from neglab.score.base import Score
+from neglab.score.base import Judgement, Score
 from neglab.stream.arranged import ArrangedStream
 from neglab.types import LabelledEmbeddings
 
@@ -25,17 +25,25 @@ class CountingScore(Score[int]):
         return 0
 
     def step(self, state, images):
-        return state + images[:, 0] / 1000, state + len(images)
+        return Judgement(state + images[:, 0] / 1000), state + len(images)
+
+
+class OwnClassScore(CountingScore):
+    """Predicts a class of its own: 3 where the first coordinate is positive, else 4."""
+
+    def step(self, state, images):
+        judgement, state = super().step(state, images)
+        return Judgement(judgement.scores, 4 - (images[:, 0] > 0).long()), state
 
 
 def embedded(count, seed, label=-1):
     return LabelledEmbeddings(fakes.unit(count, seed=seed), torch.full((count,), label), tuple(map(str, range(count))))
 
 
-def pairs(order="shuffled", reset=True, id_per_ood=None, batch_size=4):
+def pairs(order="shuffled", reset=True, id_per_ood=None, batch_size=4, score=CountingScore):
     plan = ArrangedStream(order, 0, id_per_ood, batch_size, reset)
     sets = {"near": embedded(7, 2), "far": embedded(5, 3)}
-    return plan, score_streams(CountingScore(), fakes.text_bank(), None, embedded(10, 1, 0), sets, plan, CPU)
+    return plan, score_streams(score(), fakes.text_bank(), None, embedded(10, 1, 0), sets, plan, CPU)
 
 
 @pytest.mark.parametrize("order", ["shuffled", "id_first", "ood_first"])
@@ -53,6 +61,18 @@ def test_scores_return_to_their_images(order):
     assert [(pair.id_images.dataset, pair.ood_images.dataset) for pair in found] == [
         ("id_near", "near"), ("id_far", "far"),
     ]  # fmt: skip
+
+
+def test_a_score_may_predict_the_class_and_the_nearest_text_does_where_it_does_not():
+    texts = fakes.text_bank().id_labels.embeddings
+    rules = {
+        CountingScore: lambda images: (images @ texts.T).argmax(dim=1),
+        OwnClassScore: lambda images: 4 - (images[:, 0] > 0).long(),
+    }
+    for score, rule in rules.items():
+        for pair, (count, seed) in zip(pairs(score=score)[1], ((7, 2), (5, 3)), strict=True):
+            assert torch.equal(pair.id_images.predicted, rule(embedded(10, 1).embeddings))
+            assert torch.equal(pair.ood_images.predicted, rule(embedded(count, seed).embeddings))
 
 
 def test_without_a_reset_what_was_learned_is_carried_on():

@@ -1,13 +1,14 @@
 import logging
+from dataclasses import replace
 
 import fakes
 import pytest
 import torch
 from reference import interneg as reference
-from reference import neglabel as neglabel_reference
 from torch.nn.functional import normalize
 
 from neglab.negative_selector.interneg import InterNegSelector
+from neglab.negative_selector.neglabel import NegLabelSelector
 from neglab.types import LabelledEmbeddings, LabelSet, UserError
 
 CORPUS, CLASSES = fakes.label_set(300, num_adjectives=70), fakes.label_set(6, seed=1, prefix="class")
@@ -43,16 +44,24 @@ def test_equals_the_loops(allocation, number, minimum):
     assert 0 < len(chosen) < 300
 
 
-def test_the_official_shares():
-    """7,543 adjectives and 53,036 nouns pass on ImageNet: 249 and 1,751 of 2,000."""
-    corpus = fakes.label_set(7543 + 53_036, dim=2, num_adjectives=7543)
+@pytest.mark.parametrize(
+    ("modality", "num_labels", "pool", "shares"),
+    [
+        ("inter", 2000, (7543, 53_036), (249, 1751)),  # what passes on ImageNet
+        ("intra", 2000, (11_453, 58_101), (329, 1671)),  # InterNeg's ablation: all but the ID names
+        ("intra", 10_000, (11_453, 58_101), (1646, 8354)),  # AdaNeg
+    ],
+)
+def test_the_official_shares(modality, num_labels, pool, shares):
+    """Adjectives come first, by their share of the words, rounded down."""
+    corpus = fakes.label_set(sum(pool), dim=2, num_adjectives=pool[0])
     corpus.embeddings[:] = torch.tensor([-1.0, 0.0])
     classes = fakes.label_set(2, dim=2, prefix="class")
     classes.embeddings[:] = torch.tensor([1.0, 0.0])
     images = LabelledEmbeddings(classes.embeddings.clone(), torch.tensor([0, 1]))
-    chosen = selector(num_labels=2000).select(corpus, classes, images)
+    chosen = selector(num_labels=num_labels, modality=modality).select(corpus, classes, images)
     kinds = [corpus.parts_of_speech[i] for i in chosen.tolist()]
-    assert kinds == ["adjective"] * 249 + ["noun"] * 1751
+    assert kinds == ["adjective"] * shares[0] + ["noun"] * shares[1]
 
 
 def test_the_condition_is_strict():
@@ -67,12 +76,27 @@ def test_the_condition_is_strict():
     assert selector(num_labels=1).select(corpus, classes, images).tolist() == [1]
 
 
-def test_intra_is_neglabels_ranking():
-    chosen = selector(modality="intra", allocation="joint").select(CORPUS, CLASSES)
-    _, similarity = neglabel_reference.mine(CORPUS.embeddings, CLASSES.embeddings, [True] * 300, 1.0, 0.95)
-    assert chosen.tolist() == torch.tensor(similarity).argsort(stable=True)[:40].tolist()
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 100])
+def test_intra_ranks_by_a_sorted_cosine(num_classes):
+    """At 2 and 10 classes the largest cosine, at 100 the fifth largest: index int(.95 C), nothing interpolated."""
+    classes = fakes.label_set(num_classes, seed=1, prefix="class")
+    expected = [reference.intra_similarity(word, classes.embeddings, 0.95) for word in CORPUS.embeddings]
+    intra = selector(modality="intra", allocation="joint")
+    assert torch.allclose(intra.similarity(CORPUS, classes), torch.tensor(expected), atol=1e-6, rtol=0)
+    chosen = intra.select(CORPUS, classes)
+    assert chosen.tolist() == torch.tensor(expected).argsort(stable=True)[:40].tolist()
+    if num_classes == 100:
+        interpolated = NegLabelSelector(None, 40, 0.95, False, None).select(CORPUS, classes)
+        assert set(chosen.tolist()) != set(interpolated.tolist())
+
+
+def test_intra_takes_every_word_but_id_names_and_no_id_images():
     shares = selector(modality="intra").select(CORPUS, CLASSES).tolist()
     assert [CORPUS.parts_of_speech[i] for i in shares] == ["adjective"] * 9 + ["noun"] * 31
+    named = replace(CLASSES, names=(CORPUS.names[0], CORPUS.names[299], *CLASSES.names[2:]))
+    chosen = selector(modality="intra", num_labels=1000).select(CORPUS, named).tolist()
+    assert sorted(chosen) == list(range(1, 299))  # the first is a noun, the last an adjective
+    assert selector().needs_id_images and not selector(modality="intra").needs_id_images
 
 
 def test_chunks_do_not_change_the_selection(monkeypatch):

@@ -39,6 +39,15 @@ def test_the_official_counts():
     assert kinds == sorted(kinds, reverse=True)  # nouns first
 
 
+def test_nouns_and_adjectives_may_have_fractions_of_their_own():
+    corpus, classes = fakes.label_set(70, num_adjectives=30), fakes.label_set(3, seed=1)
+    own = selector(fraction={"noun": 0.15, "adjective": 0.10})
+    both = selector().select(corpus, classes)  # 6 nouns, 4 adjectives
+    assert own.select(corpus, classes).tolist() == both[:9].tolist()
+    assert own.most(corpus.words, classes.names) == 9
+    assert selector(fraction={"noun": 0.15}).select(corpus, classes).tolist() == both[:6].tolist()
+
+
 @pytest.mark.parametrize(("count", "position"), [(1000, 949.05), (100, 94.05), (20, 18.05), (10, 8.55), (2, 0.95)])
 def test_the_quantile_position_of_the_specification(count, position):
     """In values 0 to C - 1, spread over a circle's quarter, the quantile is its own position."""

@@ -19,7 +19,9 @@ def test_the_seed_decides_and_nothing_else():
 def test_the_draw_is_as_large_as_neglabels_selection():
     """15% of 57,189 nouns and of 12,811 adjectives, each rounded down, not 15% of 70,000."""
     corpus = fakes.label_set(70_000, dim=2, num_adjectives=12_811)
-    assert len(RandomSelector(0.15, None, 0).select(corpus, fakes.label_set(3, dim=2))) == 8578 + 1921
+    classes = fakes.label_set(3, dim=2)
+    assert len(RandomSelector(0.15, None, 0).select(corpus, classes)) == 8578 + 1921
+    assert len(RandomSelector({"noun": 0.15, "adjective": 0.1}, None, 0).select(corpus, classes)) == 8578 + 1281
 
 
 def test_the_order_is_that_of_the_draw():

@@ -59,7 +59,7 @@ def job(folder, mistake_of):
         parts = Path(folder, f"pass {number}")
         task = json.dumps({"parts": str(parts), "mistake_of": mistake}).encode()
         try:
-            devices(folder).predict(Rank(mistake), Batches(), PartFolders({"job": parts}), num_workers=0, task=task)
+            devices(folder).encode(Rank(mistake), Batches(), PartFolders({"job": parts}), 0, lambda task=task: task)
         except UserError as error:
             stop(f"{error}", 3)
         merged = merge_parts(read_parts(parts), NUM_BATCHES)

@@ -43,14 +43,21 @@ class AdaNeg:
             logits = self.texts @ image / self.temperature
             if s < lower:
                 self.remember(image, logits[self.num_id :], self.num_id)
-        adaptive = [
-            self.grouped(image, [self.proxy(label, image) for label in range(len(self.texts))]) for image in images
-        ]
+        proxies = [torch.stack([self.proxy(label, image) for label in range(len(self.texts))]) for image in images]
+        adaptive = [self.grouped(image, own) for image, own in zip(images, proxies, strict=True)]
+        self.predicted = [self.predict(image, own) for image, own in zip(images, proxies, strict=True)]
         return [a + self.static_weight * s for a, s in zip(adaptive, static, strict=True)]
 
+    def predict(self, image, proxies):
+        """The official argmax over ID classes; the version with the adaptive gap leaves out negatives and lambda."""
+        static, adaptive = self.texts @ image / self.temperature, proxies @ image / self.temperature
+        if self.adaptive_gap:
+            shares = static[: self.num_id].softmax(0) + adaptive[: self.num_id].softmax(0)
+        else:
+            shares = static.softmax(0) + self.static_weight * adaptive.softmax(0)
+        return int(shares[: self.num_id].argmax())
+
     def grouped(self, image, labels):
-        if not isinstance(labels, torch.Tensor):
-            labels = torch.stack(labels)
         return neglabel.score(
             image, labels[: self.num_id], labels[self.num_id :], self.num_groups, self.temperature, self.seed
         )

@@ -41,6 +41,12 @@ def select(corpus, is_noun, removed, id_embeddings, means, number, joint, minimu
     return adjectives[: max(minimum, quota)] + nouns[: max(minimum, number - quota)]
 
 
+def intra_similarity(text, id_embeddings, quantile):
+    """OpenOOD-VLM's: the sorted cosines at a whole index."""
+    cosines = sorted(float(text @ name) for name in id_embeddings)
+    return cosines[int(quantile * len(cosines))]
+
+
 def encode(model, ids, vectors, places):
     """One whole prompt with vectors in some places, through open_clip's own parts."""
     tokens = model.token_embedding(ids).detach().clone()

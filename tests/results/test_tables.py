@@ -41,10 +41,26 @@ def test_latex_is_escaped():
 def test_the_console_shows_bold():
     console = Console(force_terminal=True, color_system="standard", width=120)
     with console.capture() as capture:
-        console.print(for_console(TABLE))
+        console.print(*for_console(TABLE, console.width))
     text = capture.get()
     assert re.findall("\x1b\\[1m *([0-9.]+)", text) == ["91.20", "9.50", "91.20"]
     assert "a|b_*[c]" in text and "50% & more" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_numbers_never_give_way(width):
+    """Two long overrides, seven sets and deviations on a narrow screen: labels are folded, figures are whole."""
+    names = ("method", *(f"a long name of set {i}" for i in range(7)))
+    figures = [[f"{10 * i + j}.5{j} ± 1{i}.0{j}" for j in range(7)] for i in range(2)]
+    labels = [f"neglabel id_dataset.root=/data/{'x' * 60}/{i} corpus.path=/words/{'y' * 60}/{i}" for i in range(2)]
+    table = ReportTable("Mean", names, tuple((label, *row) for label, row in zip(labels, figures, strict=True)))
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(*for_console(table, width))
+    text = capture.get()
+    assert all(len(line) <= width for line in text.splitlines())
+    found = set(re.findall(r"[\d.]+", text))
+    assert {number for row in figures for cell in row for number in cell.split(" ± ")} <= found
 
 
 @pytest.mark.parametrize("label", ["mcm", "x corpus.lexnames=[noun.act]"])

@@ -12,7 +12,7 @@ from neglab.types import UserError
 def run(score, bank, images, sizes):
     state, scores = score.init(bank, None), []
     for part in images.split(sizes):
-        values, state = score.step(state, part)
+        (values, _), state = score.step(state, part)
         scores.append(values)
     return torch.cat(scores), state
 
@@ -61,16 +61,16 @@ def test_a_kept_state_replays_to_the_bit_and_the_future_changes_nothing():
     first, second, poison = fakes.unit(60, seed=3).split(20)
     _, kept = score.step(score.init(bank, None), first)
     before = kept.counts.clone()
-    scores, after = score.step(kept, second)
+    (scores, _), after = score.step(kept, second)
     score.step(kept, poison)
-    again, again_after = score.step(kept, second)
+    (again, _), again_after = score.step(kept, second)
     assert torch.equal(scores, again) and torch.equal(after.counts, again_after.counts)
     assert torch.equal(kept.counts, before)
 
 
 def test_no_images_no_scores():
     score, bank = CLIPScopeScore(0.01), fakes.text_bank()
-    scores, state = score.step(score.init(bank, None), fakes.unit(0))
+    (scores, _), state = score.step(score.init(bank, None), fakes.unit(0))
     assert scores.shape == (0,) and state.counts.tolist() == [1] * 5
 
 

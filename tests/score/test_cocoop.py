@@ -32,7 +32,7 @@ def bank(names=learner_fakes.NAMES):
 
 
 def scores(score, encoder, images=IMAGES, text_bank=None):
-    return score.step(score.init(text_bank or bank(), encoder), images)[0]
+    return score.step(score.init(text_bank or bank(), encoder), images)[0].scores
 
 
 @pytest.fixture
@@ -45,6 +45,15 @@ def test_it_is_mcm_on_the_texts_of_each_image(learner, backbone, encoder, tmp_pa
         cosines = learner.similarities(TokenTower(backbone, 100), IMAGES)
     expected = [max(coop.softmax([cosine / 0.5 for cosine in row])) for row in cosines.tolist()]
     assert scores(CoCoOpScore(str(tmp_path), 0.5, 100, None), encoder).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_predicted_class_is_that_of_the_texts_of_each_image(learner, backbone, encoder, tmp_path):
+    with torch.no_grad():
+        expected = learner.similarities(TokenTower(backbone, 100), IMAGES).argmax(dim=1)
+    score = CoCoOpScore(str(tmp_path), 1.0, 7, None)
+    (_, predicted), _ = score.step(score.init(bank(), encoder), IMAGES)
+    assert torch.equal(predicted, expected)
+    assert not torch.equal(predicted, (IMAGES @ bank().id_labels.embeddings.T).argmax(dim=1))
 
 
 @pytest.mark.parametrize("form", ["paper", "official"])
@@ -66,7 +75,7 @@ def test_neither_batches_nor_passes_change_an_image(learner, encoder, tmp_path):
     for prompts_per_pass in (1, 7):
         score = CoCoOpScore(str(tmp_path), 1.0, prompts_per_pass, None)
         state = score.init(bank(), encoder)
-        parts = [score.step(state, part)[0] for part in IMAGES.split(5)]
+        parts = [score.step(state, part)[0].scores for part in IMAGES.split(5)]
         assert torch.allclose(torch.cat(parts), whole, atol=1e-6, rtol=0)
 
 

@@ -20,7 +20,7 @@ def bank_with_images(count=80, num_classes=5, dim=16):
 
 
 def numbers(bank):
-    weights = bank.id_labels.embeddings.double().numpy() * bank.logit_scale
+    weights = bank.id_labels.embeddings.double().numpy() * 100.0
     return bank.id_images.embeddings.double().numpy(), weights
 
 
@@ -31,7 +31,7 @@ def test_equals_the_projection_by_singular_vectors(num_dimensions, num_classes):
     bank, images = bank_with_images(num_classes=num_classes), fakes.unit(9, seed=3)
     expected = [reference.vim(image, *numbers(bank), num_dimensions) for image in images.double().numpy()]
     tolerance = 1e-5 * max(map(abs, expected))
-    assert ViMScore(num_dimensions)(images, bank).tolist() == pytest.approx(expected, abs=tolerance)
+    assert ViMScore(0.01, num_dimensions)(images, bank).tolist() == pytest.approx(expected, abs=tolerance)
 
 
 def test_the_reference_is_the_null_space_of_scikit_learn_s_covariance():
@@ -47,14 +47,14 @@ def test_the_reference_is_the_null_space_of_scikit_learn_s_covariance():
 
 def test_null_is_half_of_the_width():
     bank, images = bank_with_images(), fakes.unit(9, seed=3)
-    assert torch.equal(ViMScore(None)(images, bank), ViMScore(8)(images, bank))
+    assert torch.equal(ViMScore(0.01, None)(images, bank), ViMScore(0.01, 8)(images, bank))
 
 
 def test_the_virtual_logit_of_id_images_is_their_largest_logit_on_average():
     bank = bank_with_images()
     id_images = bank.id_images.embeddings
     energy = (100 * id_images @ bank.id_labels.embeddings.T).double().logsumexp(dim=1)
-    virtual = energy - ViMScore(5)(id_images, bank)
+    virtual = energy - ViMScore(0.01, 5)(id_images, bank)
     largest = (100 * id_images @ bank.id_labels.embeddings.T).amax(dim=1).mean().item()
     assert virtual.mean().item() == pytest.approx(largest, rel=1e-5)
 
@@ -62,13 +62,13 @@ def test_the_virtual_logit_of_id_images_is_their_largest_logit_on_average():
 @pytest.mark.parametrize("logit_scale", [1e-6, 1e6])
 def test_tiny_and_huge_logits_give_numbers(logit_scale):
     bank = replace(bank_with_images(), logit_scale=logit_scale)
-    assert ViMScore(5)(fakes.unit(9, seed=3), bank).isfinite().all()
+    assert ViMScore(0.01, 5)(fakes.unit(9, seed=3), bank).isfinite().all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 16, 33])
 def test_batches_do_not_change_scores(batch_size):
     """Bit for bit where MKL multiplies, within 1e-6 of the largest score elsewhere."""
-    bank, images, score = bank_with_images(), fakes.unit(50, seed=3), ViMScore(5)
+    bank, images, score = bank_with_images(), fakes.unit(50, seed=3), ViMScore(0.01, 5)
     whole = score(images, bank)
     tolerance = 0 if torch.backends.mkl.is_available() else 1e-6 * whole.abs().max().item()
     split = torch.cat([score(batch, bank) for batch in images.split(batch_size)])
@@ -77,29 +77,29 @@ def test_batches_do_not_change_scores(batch_size):
 
 def test_chunks_do_not_change_scores(monkeypatch):
     bank, images = bank_with_images(), fakes.unit(50, seed=3)
-    whole = ViMScore(5)(images, bank)
+    whole = ViMScore(0.01, 5)(images, bank)
     monkeypatch.setattr("neglab.score.vim.CHUNK_ELEMENTS", 1)  # one block of rows at a time
-    assert torch.allclose(ViMScore(5)(images, bank), whole, atol=1e-4, rtol=0)
+    assert torch.allclose(ViMScore(0.01, 5)(images, bank), whole, atol=1e-4, rtol=0)
 
 
 def test_no_images_no_scores():
-    assert ViMScore(5)(fakes.unit(0), bank_with_images()).shape == (0,)
+    assert ViMScore(0.01, 5)(fakes.unit(0), bank_with_images()).shape == (0,)
 
 
 def test_id_images_are_needed():
     assert ViMScore.needs_id_images
     with pytest.raises(UserError, match=r"ViM compares with ID images; got none\. Choose id_images=\.\.\."):
-        ViMScore(None).prepare(fakes.text_bank())
+        ViMScore(0.01, None).prepare(fakes.text_bank())
 
 
 @pytest.mark.parametrize(("num_dimensions", "count"), [(16, 80), (17, 80), (8, 8), (None, 7)])
 def test_the_principal_space_leaves_room(num_dimensions, count):
     with pytest.raises(UserError, match=rf"with width 16 and {count} images\. Change score\.num_dimensions"):
-        ViMScore(num_dimensions).prepare(bank_with_images(count))
+        ViMScore(0.01, num_dimensions).prepare(bank_with_images(count))
 
 
 def test_equal_images_leave_no_residual():
     bank = bank_with_images(num_classes=1)
     bank.id_images.embeddings[:] = bank.id_images.embeddings[0].clone()
     with pytest.raises(UserError, match=r"got 80 images that lie in num_dimensions=5\. Lower"):
-        ViMScore(5).prepare(bank)
+        ViMScore(0.01, 5).prepare(bank)

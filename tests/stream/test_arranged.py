@@ -1,6 +1,8 @@
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from neglab.compose import compose
 from neglab.stream.arranged import ArrangedStream
 from neglab.types import UserError
 
@@ -41,6 +43,13 @@ def test_it_says_what_it_is():
     assert stream("id_first", 3, 0.5, 256, False).describe() == (
         "id_first, batches of 256, 0.5 ID per OOD image, never reset"
     )
+
+
+def test_the_temporal_shift_forgets_nothing_between_its_stages():
+    config = compose(["stream=temporal", "ood_datasets=temporal_shift", "seed.value=3"])
+    plan = instantiate(config.stream)
+    assert plan.describe() == "shuffled, batches of 256, never reset" and plan.seed == 3
+    assert list(config.ood_datasets) == ["places", "textures", "inaturalist", "sun"]
 
 
 def test_an_unknown_order():

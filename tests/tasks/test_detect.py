@@ -66,9 +66,10 @@ def test_table_page_and_log_say_which_model_judged(config, tmp_path, capsys, cap
     assert "it has seen three cats" in caplog.text
 
 
-def test_the_scores_are_those_of_the_python_face(config, photos, tmp_path):
-    given = config("save=" + str(tmp_path / "saved"))
-    run(given)
+@pytest.mark.parametrize("method", [None, "glmcm"])  # glmcm: with the patches behind the embeddings
+def test_the_scores_are_those_of_the_python_face(config, photos, tmp_path, method):
+    save = "save=" + str(tmp_path / "saved")
+    run(config(save) if method is None else config(save, f"method={method}", mining=()))
     detector = Detector.load(tmp_path / "saved", "cpu")
     rows = read_csv(tmp_path / "run0" / "detections.csv")[:-1]
     expected = detector.score([row["path"] for row in rows]).tolist()
@@ -92,7 +93,7 @@ def test_calibrate_save_and_run_again(config, tmp_path, capsys):
     first, second = (read_csv(tmp_path / name / "detections.csv") for name in ("run0", "run1"))
     assert first == second
     run(config("threshold=0.7"))
-    assert "ID score 0.7: set by hand" in capsys.readouterr().out
+    assert "ID score 0.7000: set by hand" in capsys.readouterr().out
 
 
 def test_images_that_the_method_learned_from_do_not_calibrate_it(config, benchmark, tmp_path, capsys):
@@ -117,7 +118,22 @@ def test_an_adaptive_method_meets_the_images_in_the_streams_order(config, tmp_pa
 def test_the_sheet_shows_at_most_so_many(config, tmp_path):
     run(config("num_thumbnails=5"))
     page = (tmp_path / "run0" / "contact_sheet.html").read_text()
-    assert page.count("<img ") == 5 and "Shown are the 5 most like OOD" in page
+    assert page.count("<img ") == 5 and "Shown are 5 of 12: those around the threshold" in page
+
+
+def test_a_turned_photo_scores_as_it_stands(config, photos, tmp_path):
+    """A benchmark's reading would score the pixels as they lie."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photos / "deep" / "picture00.png") as picture:
+        picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    run(config())
+    run(config(f"images={tmp_path}/turned.png"))
+    run(config(f"images={tmp_path}/turned.png", "upright=false"))
+    upright, turned, as_it_lies = (read_csv(tmp_path / f"run{i}" / "detections.csv") for i in range(3))
+    (expected,) = (row["id_score"] for row in upright if row["path"].endswith("picture00.png"))
+    assert float(turned[0]["id_score"]) == pytest.approx(float(expected), abs=1e-6)
+    assert float(as_it_lies[0]["id_score"]) != pytest.approx(float(expected), abs=1e-6)
 
 
 def test_a_single_photo_of_other_modes(config, tmp_path):
@@ -129,12 +145,21 @@ def test_a_single_photo_of_other_modes(config, tmp_path):
 def test_all_that_pillow_opens_is_judged_and_the_rest_counted(config, tmp_path, caplog):
     for ending in ("tga", "jp2", "jfif", "pcx"):
         Image.new("RGB", (50, 40)).save(tmp_path / "photos" / f"strange.{ending}")
+    Image.new("RGB", (50, 40)).save(tmp_path / "photos" / "strange.avif")
     for name in ("clip.mp4", "Clip.MP4", "notes.txt"):
         (tmp_path / "photos" / name).write_bytes(b"")
     run(config())
     judged = {Path(row["path"]).name for row in read_csv(tmp_path / "run0" / "detections.csv") if row["id_score"]}
-    assert {"strange.tga", "strange.jp2", "strange.jfif", "strange.pcx"} <= judged
+    assert {"strange.tga", "strange.jp2", "strange.jfif", "strange.pcx", "strange.avif"} <= judged
     assert re.search("files below .*photos are no images: 2 .mp4, 1 .txt", caplog.text)
+
+
+def test_the_photos_of_telephones_are_judged(config, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(tmp_path / "photos" / "phone.heic")
+    run(config())
+    (row,) = (row for row in read_csv(tmp_path / "run0" / "detections.csv") if row["path"].endswith("phone.heic"))
+    assert row["id_score"] and not row["error"]
 
 
 def test_mistakes(config, tmp_path):
@@ -164,6 +189,6 @@ def test_as_a_user_types_it(neglab, tmp_path, photos):
     options = ["method=maxlogit", "trainer=cpu", "trainer.progress_bar=false", "data.num_workers=0"]
     finished = neglab("detect", "images=photos/", "class_names=classes.txt", "threshold=7", *options)
     assert finished.returncode == 0, finished.stderr
-    assert "Most like OOD" in finished.stdout and "ID score 7: set by hand" in finished.stdout
+    assert "Most like OOD" in finished.stdout and "ID score 7.0000: set by hand" in finished.stdout
     (table,) = tmp_path.glob("outputs/*/*/detections.csv")
     assert {row["predicted_class"] for row in read_csv(table)} <= {"fire engine", "sushi", ""}

@@ -3,8 +3,11 @@ import json
 import shutil
 from dataclasses import replace
 
+import fakes
 import pytest
 import torch
+from PIL import Image
+from torch.nn.functional import normalize
 
 from neglab.compose import Kept, build, compose
 from neglab.llm_filter.base import LabelFilter
@@ -50,6 +53,30 @@ def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
     assert (tmp_path / "run0" / "roc_curves.png").read_bytes()[:4] == b"\x89PNG"
     assert "AUROC" in (tmp_path / "run0" / "table.md").read_text()
     assert json.loads((tmp_path / "run0" / "environment.json").read_text())["torch"]
+
+
+def test_the_patches_join_in(config):
+    parts = build(config("method=glmcm", "score.local_weight=2.0", "score.score.temperature=0.1", mining=()))
+    evaluation, transform = evaluate(parts), parts.backbone.image_transform()
+    classes = evaluation.id_labels.embeddings
+    for table in tables(evaluation):
+        pixels = torch.stack([transform(Image.open(path).convert("RGB")) for path in table.paths])
+        with torch.inference_mode():
+            whole = normalize(parts.backbone.encode_image(pixels), dim=1) @ classes.T / 0.1
+            patches = normalize(parts.backbone.encode_patches(pixels), dim=2) @ classes.T / 0.1
+        expected = whole.softmax(dim=1).amax(dim=1) + 2 * patches.softmax(dim=2).amax(dim=(1, 2))
+        assert torch.allclose(table.scores.float(), expected, atol=1e-5)
+        assert torch.equal(table.predicted, whole.argmax(dim=1))
+    again = evaluate(parts)
+    assert again.times["num_encoded"] == 0
+    assert all(map(torch.equal, *([table.scores for table in tables(one)] for one in (evaluation, again))))
+
+
+def test_a_backbone_without_patches_is_said_before_any_pass(config, tmp_path):
+    model = fakes.write_tiny_model(tmp_path / "model", vision_cfg={"pool_type": "avg"})
+    with pytest.raises(UserError, match="looks at the patches"):
+        evaluate(build(config("method=glmcm", f"backbone.model={model}", mining=())))
+    assert not (tmp_path / "store/embeddings").exists()
 
 
 def test_examples_are_the_images_whose_score_is_most_wrong(config, tmp_path):
@@ -125,6 +152,22 @@ def test_which_folder_has_which_name_is_written_and_printed(config, benchmark, t
     assert "ID classes: 1 = thing a, 2 = thing b, 3 = thing c" in capsys.readouterr().out
 
 
+def test_the_accuracy_is_that_of_the_methods_own_predictions_in_each_stream(config, tmp_path, benchmark):
+    """AdaNeg predicts with what the stream taught it, so each OOD set has its own ID accuracy."""
+    settings = f"_target_: neglab.data.image_folder.ImageFolder, root: {benchmark}/far, labelled: false"
+    far = f"+ood_datasets.far={{{settings}, class_names: null, folders: null, about: null}}"
+    extreme = ("score.threshold=1.0", "score.gap=0.0", "score.temperature=1.0", "score.static_weight=5.0")
+    mining = ("negative_selector.num_labels=20", "score.num_groups=4")
+    run(config("method=adaneg", *extreme, "stream.batch_size=4", far, "plots=false", mining=mining))
+    metrics = json.loads((tmp_path / "run0" / "metrics.json").read_text())
+    own = []
+    for row in read_csv(tmp_path / "run0" / "results.csv")[:-1]:
+        scored = read_csv(tmp_path / "run0" / "scores" / f"id_{row['ood_dataset']}.csv")
+        own.append(sum(one["class"] == one["predicted_class"] for one in scored) / len(scored))
+        assert float(row["id_accuracy"]) == own[-1] == metrics[f"ood/{row['ood_dataset']}/id_accuracy"]
+    assert len(own) == 2 and metrics["id/accuracy"] == pytest.approx(sum(own) / 2)
+
+
 def test_unclear_answers_are_counted_in_the_results(config, tmp_path):
     words = [f"word {first}{second}" for first in "abcde" for second in "abcd"]
     (tmp_path / "words.txt").write_text("\n".join(words))
@@ -159,6 +202,19 @@ def test_a_name_that_a_filter_changed_is_encoded_again(config):
     plain = evaluate(build(config()))
     assert torch.allclose(evaluation.negatives.embeddings[1], plain.negatives.embeddings[2], atol=1e-6)
     assert not torch.allclose(evaluation.negatives.embeddings[0], plain.negatives.embeddings[1], atol=1e-3)
+
+
+def test_several_folders_of_ood_images_on_the_command_line(config, benchmark):
+    roots = f"ood_datasets.roots={{animals: {benchmark}/near, house_plants: {benchmark}/far}}"
+    parts = build(config("method=mcm", "~ood_datasets.image_folder", f"+{roots}", mining=[]))
+    assert list(parts.ood_datasets) == ["animals", "house_plants"]
+    assert [pair.ood_images.dataset for pair in evaluate(parts).pairs] == ["animals", "house_plants"]
+    folders = ["ood_datasets=image_folders", roots]
+    assert list(build(compose(folders)).ood_datasets) == ["animals", "house_plants"]
+    with pytest.raises(UserError, match="must name a folder for each set; got None"):
+        build(compose(folders[:1]))
+    with pytest.raises(UserError, match="An OOD set's name, its key in ood_datasets"):
+        compose([folders[0], f"ood_datasets.roots={{id: {benchmark}/near}}"])
 
 
 def test_no_ood_set(config):

@@ -40,3 +40,14 @@ def test_the_labels_that_decide_are_written_and_drawn(overrides, tmp_path):
 def test_a_method_without_negatives_has_nothing_to_explain(overrides, tmp_path):
     with pytest.raises(UserError, match="negative labels"):
         run(compose([*overrides, "method=mcm"], command="explain", output=tmp_path))
+
+
+def test_photos_of_ones_own(overrides, benchmark, tmp_path, capsys):
+    """Only they are explained, at the score's temperature; all shares make up the whole."""
+    knobs = ["negative_selector.fraction=0.5", "score.temperature=0.05", f"images={benchmark}/far"]
+    run(compose([*overrides, *knobs], command="explain", output=tmp_path))
+    rows = read_csv(tmp_path / "image_labels/images.csv")
+    assert {row["path"] for row in rows} == {str(path) for path in (benchmark / "far").iterdir()}
+    assert all(float(row["id_share"]) + float(row["negatives_share"]) == pytest.approx(1, abs=1e-5) for row in rows)
+    assert sorted(path.name for path in (tmp_path / "image_labels").iterdir()) == ["images.csv"]
+    assert "temperature 0.05" in capsys.readouterr().out and (tmp_path / "examples_images.png").is_file()

@@ -5,11 +5,15 @@ import shutil
 import fakes
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import MissingMandatoryValue
+from PIL import Image
+from torch.nn.functional import normalize
 
 from neglab.compose import compose
 from neglab.context.checkpoint import read_checkpoint
 from neglab.modules.prompt_learning import PromptLearningModule
+from neglab.prompt_learner.locoop import LoCoOpLearner
 from neglab.tasks import evaluate, learn
 from neglab.types import UserError
 
@@ -26,6 +30,7 @@ def overrides(overrides, benchmark):
     """Three classes of four pictures; no OOD set, corpus or method: `neglab learn` has none."""
     foreign = ("ood_datasets", "corpus")
     few = ["id_images=image_folder", f"id_images.dataset.root={benchmark}/id", "id_images.num_per_class=3"]
+    few.append("data.allow_shared=true")  # what is learned here is not judged
     return [text for text in overrides if not text.startswith(foreign)] + few
 
 
@@ -51,6 +56,7 @@ def files(folder):
         ("lsn", SHORT_LSN, 3),
         ("lsn_cocoop", SHORT_LSN, 3),
         ("lsn_official", SHORT_LSN, 3),
+        ("sct", SHORT, 0),
     ],
 )
 def test_a_run_leaves_prompts_curves_and_accuracies(config, tmp_path, learner, knobs, num_sets):
@@ -68,6 +74,36 @@ def test_a_run_leaves_prompts_curves_and_accuracies(config, tmp_path, learner, k
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"] * (2 if num_sets else 1)
     assert not list((tmp_path / "store").rglob("coop.safetensors"))
+
+
+def test_a_backbone_without_patches_cannot_learn_from_them(config, tmp_path):
+    model = fakes.write_tiny_model(tmp_path / "model", vision_cfg={"pool_type": "avg"})
+    with pytest.raises(UserError, match="looks at the patches"):
+        learn.run(config("prompt_learner=locoop", *SHORT, f"backbone.model={model}"))
+
+
+def test_patches_reach_the_learner_of_a_stage(config, benchmark, monkeypatch):
+    """LSN on LoCoOp's positives: an image's patches come with it."""
+    seen = []
+    losses = LoCoOpLearner.losses
+
+    def watched(self, encode, images, labels, patches=None):
+        seen.append((images, patches))
+        return losses(self, encode, images, labels, patches)
+
+    monkeypatch.setattr(LoCoOpLearner, "losses", watched)
+    config = config("prompt_learner=lsn", "prompt_learner@prompt_learner.positive=locoop", *SHORT_LSN)
+    learn.run(config)
+    backbone = instantiate(config.backbone)
+    pictures = [Image.open(path).convert("RGB") for path in sorted((benchmark / "id").rglob("*.png"))]
+    pixels = torch.stack([backbone.image_transform()(picture) for picture in pictures])
+    with torch.inference_mode():
+        whole, places = normalize(backbone.encode_image(pixels), dim=1), backbone.encode_patches(pixels)
+    assert len(seen) == 2
+    for images, patches in seen:
+        similarity, which = (images @ whole.T).max(dim=1)
+        assert len(images) == 9 and (similarity > 1 - 1e-5).all()
+        assert torch.allclose(patches.float(), normalize(places, dim=2)[which], atol=1e-3)
 
 
 def test_training_twice_with_one_seed_gives_the_same_bytes(config, tmp_path):

@@ -3,7 +3,6 @@ import errno
 import os
 
 import pytest
-from hydra.errors import ConfigCompositionException
 
 from neglab.compose import compose
 from neglab.results.results import METRICS, write_rows
@@ -99,7 +98,7 @@ def test_a_foreign_results_csv_is_named_and_left_out(report, tmp_path, capsys, c
 
 
 def test_the_old_name_of_a_key_is_none(tmp_path):
-    with pytest.raises(ConfigCompositionException, match="Could not override 'results'"):
+    with pytest.raises(UserError, match="neglab report has no key results"):
         compose(["results=multirun"], "report", tmp_path)
 
 

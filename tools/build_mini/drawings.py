@@ -46,11 +46,12 @@ class Drawings:
         shown = []  # emoji and family of each drawing
         for family, styles in FAMILIES.items():
             for style in styles:
+                pixels = arrays[style]  # unpacked anew each time it is asked for
                 for i, row in enumerate(emoji):
-                    if family != row["held_out"] and arrays[style][i, ..., 3].any():
+                    if family != row["held_out"] and pixels[i, ..., 3].any():
                         families[i] += [family] * (family not in families[i])
                         shown.append((i, family))
-                        small.append(arrays[style][i])
+                        small.append(pixels[i])
         for i, family in shown:
             row, number = emoji[i], zlib.crc32(emoji[i]["hexcode"].encode())
             chosen = families[i][number // KEPT_BACK % len(families[i])]

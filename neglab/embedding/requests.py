@@ -1,0 +1,124 @@
+"""What is wanted of the embedder: names or images, their entry in the store, and how it is made."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from neglab.backbone.base import ImageTransform
+from neglab.data.base import ImageList
+from neglab.embedding.module import ImageJob
+from neglab.embedding.store import Store
+from neglab.parts import Rows, StoredRows
+from neglab.prompt.templates import PromptTemplates
+from neglab.types import PartOfSpeech, TextEncoder
+
+
+class TextRequest:
+    """Names wanted in embeddings, which are made of the rows of their prompts.
+
+    Args:
+        store: where the entry is.
+        identity: what decides the row of a text.
+        width: of the entry's rows.
+        prompts: templates that turn names into texts.
+        names: as a person writes them.
+        parts_of_speech: one per name.
+    """
+
+    kind: ClassVar[str] = "text"
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Mapping[str, Any],
+        width: int,
+        prompts: PromptTemplates,
+        names: Sequence[str],
+        parts_of_speech: Sequence[PartOfSpeech],
+    ) -> None:
+        self.width, self.prompts, self.names, self.parts_of_speech = width, prompts, names, parts_of_speech
+        content = {"names": list(names), "parts_of_speech": list(parts_of_speech)}
+        whole = {"kind": self.kind, **identity, **prompts.identity, **content}
+        self.entry = store.entry(whole, kind=self.kind, num_labels=len(names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def prompted(self) -> tuple[list[str], Int[Tensor, " P"]]:
+        return self.prompts.expand(self.names, self.parts_of_speech)
+
+    def finish(self, stored: StoredRows, encoder: TextEncoder) -> None:
+        texts, owner = self.prompted
+        self.entry.write(self._made_of(stored.rows(texts), owner, encoder))
+
+    def _made_of(
+        self, raw: Float[Tensor, "P D"], owner: Int[Tensor, " P"], encoder: TextEncoder
+    ) -> Float[Tensor, "N W"]:
+        embeddings = self.prompts.average(raw, owner, len(self.names))
+        return self.prompts.replace_known(self.names, embeddings, encoder)
+
+
+class LengthRequest(TextRequest):
+    """Names of which it is wanted how long their embeddings are before they get unit norm."""
+
+    kind: ClassVar[str] = "lengths"
+
+    def _made_of(
+        self, raw: Float[Tensor, "P D"], owner: Int[Tensor, " P"], encoder: TextEncoder
+    ) -> Float[Tensor, "N W"]:
+        return self.prompts.lengths(raw, owner, len(self.names))[:, None]
+
+
+class ImageRequest:
+    """The images of one set: their entry in the store, and the job that makes it.
+
+    Args:
+        store: where the entry is.
+        identity: what decides the row of an image, beside its content and view.
+        width: of a row.
+        images: of the set.
+        digests: of the files that they lie in.
+        transform: of the backbone.
+        batch_size: images per forward pass.
+        unit: the rows are embeddings, and are brought to unit norm.
+
+    Attributes:
+        contents: of each image the digest of its file, and where it lies in there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Mapping[str, Any],
+        width: int,
+        images: ImageList,
+        digests: Mapping[Path, str],
+        transform: ImageTransform,
+        batch_size: int,
+        unit: bool,
+    ) -> None:
+        self.width, self.images, self.unit = width, images, unit
+        self.contents = [(digests[source.origin] if source.origin else "", source.key) for source in images.sources]
+        whole = {**identity, "images": self.contents, "view": str(images.view)}
+        self.entry = store.entry(whole, kind=identity["kind"], num_images=len(images))
+        self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def finish(self, parts: Sequence[Rows]) -> None:
+        broken = [part["index"][~part["embeddings"].isfinite().all(dim=1)] for part in parts]
+        reasons = self.job.unreadable(torch.cat(broken).sort()[0].tolist())
+        rows = ({"index": part["index"], "embeddings": self._kept(part["embeddings"])} for part in parts)
+        self.entry.write_parts(rows, (len(self), self.width), reasons)
+
+    def _kept(self, raw: Float[Tensor, "K W"]) -> Float[Tensor, "K W"]:
+        rows = torch.nan_to_num(raw)
+        return normalize(rows, dim=1) if self.unit else rows

@@ -1,0 +1,1 @@
+"""A detector behind a door: an HTTP server for programs, a page for people."""

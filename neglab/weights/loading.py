@@ -1,0 +1,34 @@
+"""What loading a model of any library needs: fixed random weights, short errors, a digest of the words."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+RANDOM_WEIGHTS_SEED = 0
+MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: some list every weight
+
+
+@contextmanager
+def fixed_random_weights() -> Iterator[None]:
+    """What a library draws while it builds a network comes from one seed; the global state is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the GPUs too.
+        torch.default_generator.manual_seed(RANDOM_WEIGHTS_SEED)
+        yield
+
+
+def brief(error: Exception) -> str:
+    """A library's error on one line, cut where it is long."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if len(message) <= MESSAGE_LENGTH else f"{message[:MESSAGE_LENGTH]} ..."
+
+
+def vocabulary_digest(tokenizer: Any) -> str:
+    """Of a transformers tokenizer: its words and rules."""
+    rules = getattr(tokenizer, "backend_tokenizer", None)  # tokenizers written in Python alone have none
+    content = rules.to_str() if rules is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
