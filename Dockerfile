@@ -2,9 +2,9 @@
 #
 #   docker build -t neglab .                                                             for the CPU
 #   docker build -t neglab --build-arg BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04 .     for GPUs
-#   docker run --rm -v "$PWD/work:/work" neglab                                          the demo
-#   docker run --rm -v "$PWD/work:/work" --gpus all neglab method=neglabel trainer=gpu
-#   docker run --rm -v "$PWD/work:/work" -p 127.0.0.1:8000:8000 -e NEGLAB_TOKEN neglab serve detector=my_detector host=0.0.0.0
+#   docker run --rm -v "$PWD/runs:/runs" neglab                                          the demo
+#   docker run --rm -v "$PWD/runs:/runs" --gpus all neglab method=neglabel trainer=gpu
+#   docker run --rm -v "$PWD/runs:/runs" -p 127.0.0.1:8000:8000 -e NEGLAB_TOKEN neglab serve detector=my_detector host=0.0.0.0
 ARG BASE=python:3.12-slim
 FROM ${BASE}
 
@@ -22,9 +22,9 @@ RUN python3 -m venv /opt/neglab \
  && /opt/neglab/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c constraints.txt '.[serve,export]' \
  && rm -rf /src
 
-ENV PATH=/opt/neglab/bin:$PATH NEGLAB_STORE=/work/store NEGLAB_DATA=/work/data
-WORKDIR /work
-RUN chmod 777 /work
+ENV PATH=/opt/neglab/bin:$PATH NEGLAB_STORE=/runs/store NEGLAB_DATA=/runs/data
+WORKDIR /runs
+RUN chmod 777 /runs
 USER 1000
 ENTRYPOINT ["neglab"]
 CMD ["-m", "method=mcm,random_negatives,neglabel"]

@@ -9,7 +9,7 @@ from neglab.types import Words
 from neglab.wordnet import below, senses, synset
 
 BODY = "noun.body"  # WordNet's lexicographer file of anatomy
-# Everything below these, as WordNet 3.1's tree has it.
+# Everything below these, as WordNet 3.1's tree has it. Some are no insults themselves, but it files slurs below them.
 KINDS = (
     "00845915-n",  # sexual activity
     "00775604-n",  # sex offense

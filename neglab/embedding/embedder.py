@@ -9,9 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 import lightning as L
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.data.base import ImageDataset, ImageList
@@ -28,7 +27,7 @@ from neglab.embedding.module import (
 from neglab.embedding.requests import ImageRequest, LengthRequest, TextRequest
 from neglab.embedding.store import Entry, Manifest, Store
 from neglab.embedding.task import described
-from neglab.embedding.text_encoder import DirectTextEncoder
+from neglab.embedding.text_encoder import DirectTextEncoder, TokenDoor
 from neglab.embedding.unreadable import readable
 from neglab.parts import Rows, RowsOf, StoredRows, check_complete, merge_parts, read_parts
 from neglab.passes.prediction import Devices
@@ -70,7 +69,7 @@ class Loading:
 Request = TypeVar("Request", TextRequest, ImageRequest)
 
 
-class Embedder:
+class Embedder(TokenDoor):
     """The run's prompts, the store and the devices behind one door; it is the TextEncoder that methods see.
 
     Args:
@@ -137,20 +136,6 @@ class Embedder:
         """How long the tower's embeddings of the prompted names are, of several prompts their mean."""
         request = LengthRequest(self.store, self.text_identity, 1, self.prompts, names, parts_of_speech)
         return self._encoded(request).squeeze(1)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
-        return self.backbone.tokenize(texts)
-
-    def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
-        return self.backbone.embed_tokens(ids)
-
-    def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
-
-    def encode_continuations(
-        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
-    ) -> Float[Tensor, "S N D"]:
-        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
 
     def direct(self, gallery: Gallery | None = None) -> DirectTextEncoder:
         """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name.

@@ -18,7 +18,27 @@ from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, UserError, generator
 
 
-class DirectTextEncoder(nn.Module):
+class TokenDoor:
+    """The part of a TextEncoder that goes by tokens: the backbone's own, with embeddings at unit norm."""
+
+    backbone: Backbone
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
+        return self.backbone.tokenize(texts)
+
+    def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
+        return self.backbone.embed_tokens(ids)
+
+    def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
+
+    def encode_continuations(
+        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
+    ) -> Float[Tensor, "S N D"]:
+        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
+
+
+class DirectTextEncoder(TokenDoor, nn.Module):
     """Encodes what a score asks for while it runs, without a pass of its own.
 
     A name that was encoded once is kept: in memory, and in the store for later runs.
@@ -88,20 +108,6 @@ class DirectTextEncoder(nn.Module):
             (uniform[3] >= 0.5).float(),
         ]
         return normalize(self.backbone.encode_image(torch.cat(kinds).to(self._device)), dim=1)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
-        return self.backbone.tokenize(texts)
-
-    def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
-        return self.backbone.embed_tokens(ids)
-
-    def encode_tokens(self, token_embeddings: Float[Tensor, "N L E"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        return normalize(self.backbone.encode_tokens(token_embeddings, end), dim=1)
-
-    def encode_continuations(
-        self, beginnings: Float[Tensor, "S M P E"], endings: Float[Tensor, "N R E"], end: Int[Tensor, " N"]
-    ) -> Float[Tensor, "S N D"]:
-        return normalize(self.backbone.encode_continuations(beginnings, endings, end), dim=2)
 
     @property
     def _device(self) -> torch.device:
