@@ -12,7 +12,7 @@ LEVELS = [
     {"moved", "errors", "config_files", "ranges", "csv_cells", "nearest", "digits", "run_log", "sigterm"},
     {"types", "config_check", "typed_secrets", "typed_overrides"},
     {"files", "mistakes"},
-    {"parts"},
+    {"parts", "places"},
     {"weights"},
     {"wordnet", "backbone", "inversion", "pages"},
     {"context", "chat", "saved_config"},
@@ -44,6 +44,7 @@ LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 ALLOWED_IMPORTS = {
     "wandb": {"logger"},
     "ray": {"passes", "embedding"},
+    "fsspec": {"places"},
     "lightning": {"passes", "embedding", "modules", "prompt_learner", "logger", "tasks"},
     "hydra": {"cli", "mistakes", "compose", "helper", "results", "tasks"},
     "omegaconf": {"cli", "mistakes", "compose", "results", "report", "tasks"},

@@ -30,7 +30,7 @@ from neglab.corpus.pos_tags import PosTagsCorpus
 from neglab.data.base import ImageFile, UnreadableImageError, read_image
 from neglab.data.image_list import ImageListFile
 from neglab.data.names import given_names, read_lines
-from neglab.data.tar import members
+from neglab.data.tar import contents, members
 from neglab.data.webdataset import WebDataset
 from neglab.detector.saved import Recipe, Settings, read_detector, write_detector
 from neglab.embedding.store import Store
@@ -127,6 +127,11 @@ def tar(folder):
             archive.addfile(member, io.BytesIO(b"1" * member.size))
 
 
+def read_members(path):
+    with contents(path) as content:
+        return list(members(path, content))
+
+
 def read_scores(path):
     names, scores = _read_scores(path)
     return names, scores.tolist()
@@ -180,7 +185,7 @@ KINDS = [
     ),
     Kind("rows", rows, lambda folder: StoredRows(folder, 4).lacking(["a", "b"]), exact=True),
     Kind("table", table, read_table),
-    Kind("tar", tar, table_of("a.tar", lambda path: list(members(path)))),
+    Kind("tar", tar, table_of("a.tar", read_members)),
     Kind("shards", tar, lambda folder: WebDataset(str(folder), True, None, "cls", ["a", "b"], None).images().labels),
     Kind("names", text("a.txt", "cat\n\ndog\n"), table_of("a.txt", read_lines)),
     Kind("names in JSON", text("a.json", '{"0": "cat", "1": "dog"}'), table_of("a.json", given_names)),

@@ -1,9 +1,11 @@
 """The contract of a dataset: where its images lie, what they show, and how one is read."""
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +14,10 @@ from torch import Tensor
 from neglab.data.pictures import as_rgb, upright
 from neglab.data.view import RandomCrop
 from neglab.files import check_regular
+from neglab.places import Place, RemotePath
 from neglab.types import UserError, Words
+
+COLLAPSED = re.compile(r"\w+:/[^/]")  # s3:/bucket: an address that was taken for a path
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +27,7 @@ class ImageSource(ABC):
 
     @property
     def origin(self) -> Path | None:
-        """The file whose content decides the picture; None where `key` alone does."""
+        """The file on the disk whose content decides the picture; None where `key` alone does."""
         return None
 
     @property
@@ -44,17 +49,19 @@ class ImageSource(ABC):
 class ImageFile(ImageSource):
     """A file that is one picture."""
 
-    path: Path
+    path: Place
 
     @property
-    def origin(self) -> Path:
-        return self.path
+    def origin(self) -> Path | None:
+        return self.path if isinstance(self.path, Path) else None
 
     @property
     def key(self) -> str:
-        return ""
+        return "" if isinstance(self.path, Path) else self.path.key
 
     def open(self) -> Image.Image:
+        if isinstance(self.path, RemotePath):
+            return Image.open(BytesIO(self.path.read()))
         check_regular(self.path)
         return Image.open(self.path)
 
@@ -68,7 +75,7 @@ class Photo(ImageFile):
 
     @property
     def key(self) -> str:
-        return "upright"
+        return f"{super().key} upright".strip()
 
     def rgb(self) -> Image.Image:
         with self.open() as image:
@@ -90,7 +97,7 @@ class ImageList:
     view: RandomCrop | None = None
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path], labels: Sequence[int]) -> "ImageList":
+    def of_files(cls, paths: Sequence[Place], labels: Sequence[int]) -> "ImageList":
         return cls(tuple(map(ImageFile, paths)), tuple(labels))
 
     def upright(self) -> "ImageList":
@@ -169,13 +176,15 @@ class ImageDataset(ABC):
         """What each class is called where its images lie, such as its folder; empty where that is its index or name."""
         return ()
 
-    def extent(self) -> Sequence[Path]:
+    def extent(self) -> Sequence[Place]:
         """Folders and files all of whose images are in the set; empty where they may hold others too."""
         return ()
 
     def missing(self, rule: str) -> UserError:
         """What to raise where `place` is not as the rule says it must be."""
         obtain = f" {self.about.obtain}" if self.about else ""
+        if COLLAPSED.match(self.place):
+            obtain = f" Of addresses image_folder, image_list and webdataset read alone.{obtain}"
         return UserError(
             f"{rule}; got {self.place}. Set id_dataset.root or ood_datasets.NAME.root to where it is, or NEGLAB_DATA "
             f"to the folder of all sets.{obtain}"
@@ -187,11 +196,19 @@ def check_apart(id_dataset: ImageDataset, ood_datasets: Mapping[str, ImageDatase
     own = {path.resolve() for path in id_dataset.extent()}
     for name, dataset in ood_datasets.items():
         for place in (path.resolve() for path in dataset.extent()):
-            if inner := [max(place, path) for path in own if place.is_relative_to(path) or path.is_relative_to(place)]:
+            if inner := [_inner(place, path) for path in own if _inner(place, path)]:
                 raise UserError(
                     f"An image is in distribution or out of it; all those in {inner[0]} are in the ID set and in the "
                     f"OOD set {name}. Set the root or the folders of one of them to another place."
                 )
+
+
+def _inner(first: Place, second: Place) -> Place | None:
+    """That of two places which lies in the other; None: neither does."""
+    for inner, outer in ((first, second), (second, first)):
+        if outer == inner or outer in inner.parents:
+            return inner
+    return None
 
 
 # Pillow's decoders raise more than OSError on damaged files.

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from natsort import natsorted
 
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.listed import on_disk
+from neglab.data.listed import on_disk, seen_files
 from neglab.data.names import Names, as_class_names, as_words, composed, given_names, spoken, warn_of_marks
 from neglab.data.pictures import is_junk, is_picture
+from neglab.places import AnyPlace, Place, RemotePath, place_of
 from neglab.types import UserError, Words
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ class ImageFolder(ImageDataset):
     """A folder of images.
 
     Args:
-        root: the folder.
+        root: the folder, or its address, such as s3://bucket/photos.
         labelled: True: each subfolder of `root` is one class (an ID dataset), in natural order: 2 before 10. False:
             all images below `root`, of no class (an OOD dataset).
         class_names: with `labelled`, the names in the order of the subfolders, or a mapping from each subfolder to its
@@ -49,7 +51,7 @@ class ImageFolder(ImageDataset):
         folders: Names,
         about: About | None,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = place_of(root)
         self.place, self.about = str(self.root), about
         self.labelled = labelled
         self._names, self._folders = class_names, folders
@@ -82,7 +84,7 @@ class ImageFolder(ImageDataset):
     def class_keys(self) -> Sequence[str]:
         return [folder.name for folder in self._subfolders()] if self.labelled else ()
 
-    def extent(self) -> Sequence[Path]:
+    def extent(self) -> Sequence[Place]:
         return [self.root] if not self.labelled and self._folders is None else self._subfolders()
 
     def images(self) -> ImageList:
@@ -94,18 +96,19 @@ class ImageFolder(ImageDataset):
         labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
         return self.counted(ImageList.of_files([path for paths in found for path in paths], labels))
 
-    def _existing_root(self) -> Path:
+    def _existing_root(self) -> Place:
         if not self.root.is_dir():
             raise self.missing("The image folder must exist")
         return self.root
 
-    def _subfolders(self) -> list[Path]:
+    def _subfolders(self) -> list[Place]:
         wanted = given_names(self._folders)
         if wanted is None:
             found = [path for path in self._existing_root().iterdir() if path.is_dir() and not is_junk(path.name)]
             folders = natsorted(sorted(found), key=lambda path: path.name)
         else:
-            folders = [on_disk(self._existing_root(), name) for name in wanted]
+            root = self._existing_root()
+            folders = list(seen_files([on_disk(root, name) for name in wanted]))
         if not folders:
             raise UserError(f"{self.root} must hold one subfolder per class; got none.{still_packed(self.root)}")
         if absent := [folder.name for folder in folders if not folder.is_dir()]:
@@ -116,7 +119,7 @@ class ImageFolder(ImageDataset):
         return folders
 
 
-def images_by_folder(folders: Sequence[Path]) -> list[list[Path]]:
+def images_by_folder(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
     """The images below each folder.
 
     Raises:
@@ -131,12 +134,12 @@ def images_by_folder(folders: Sequence[Path]) -> list[list[Path]]:
     return found
 
 
-def images_below(folder: Path) -> list[Path]:
+def images_below(folder: AnyPlace) -> list[AnyPlace]:
     """The image files in a folder at any depth, as `images_in` finds them; may be none."""
     return images_in([folder])[0]
 
 
-def images_in(folders: Sequence[Path]) -> list[list[Path]]:
+def images_in(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
     """The image files in each folder at any depth, in the order of their path.
 
     Hidden files and folders, and those that systems leave beside pictures, are passed over; so are files that do not
@@ -147,23 +150,47 @@ def images_in(folders: Sequence[Path]) -> list[list[Path]]:
     """
     skipped: Counter[str] = Counter()
     try:
-        found = [list(_walk(str(folder), _above(folder), skipped)) for folder in folders]
+        found = [_images_below(folder, skipped) for folder in folders]
     except OSError as error:
         raise UserError(f"Folders of images must be readable; got {error.filename}: {error.strerror}.") from error
-    for paths in found:
-        try:
-            "".join(paths).encode()
-        except UnicodeEncodeError as error:
-            strange = next(path for path in paths if path.encode(errors="replace").decode() != path)
-            raise UserError(f"File names must be UTF-8; got {os.fsencode(strange)!r}. Rename it.") from error
     if skipped:
         kinds = [f"{count} {ending or 'without ending'}" for ending, count in skipped.most_common(ENDINGS_SHOWN)]
         more = ", ..." if len(skipped) > ENDINGS_SHOWN else ""
-        place = os.path.commonpath(folders)
+        place = folders[0] if len(folders) == 1 else folders[0].parent
         advice = " (pip install 'neglab[heic]' reads them)" if HEIC & set(skipped) else ""
         listed = ", ".join(kinds) + more + advice
         logger.warning("%d files below %s are no images: %s", skipped.total(), place, listed)
-    return [[Path(path) for path in paths] for paths in found]
+    return found
+
+
+def _images_below(folder: Place, skipped: Counter[str]) -> list[Any]:
+    """Places of the folder's own kind."""
+    if isinstance(folder, RemotePath):
+        return list(_walk_store(folder, skipped))
+    paths = list(_walk(str(folder), _above(folder), skipped))
+    try:
+        "".join(paths).encode()
+    except UnicodeEncodeError as error:
+        strange = next(path for path in paths if path.encode(errors="replace").decode() != path)
+        raise UserError(f"File names must be UTF-8; got {os.fsencode(strange)!r}. Rename it.") from error
+    return [Path(path) for path in paths]
+
+
+def _walk_store(top: RemotePath, skipped: Counter[str]) -> Iterator[RemotePath]:
+    """The images below a folder of an object store, in the order in which `_walk` finds them on a disk."""
+    waiting = [top]  # the next one last
+    while waiting:
+        item = waiting.pop()
+        if item.mark:
+            yield item
+            continue
+        for entry in sorted(item.iterdir(), key=lambda entry: entry.name, reverse=True):
+            if is_junk(entry.name):
+                continue
+            if not entry.mark or is_picture(entry.name):
+                waiting.append(entry)
+            else:
+                skipped[os.path.splitext(entry.name)[1].lower()] += 1
 
 
 def _walk(top: str, above: frozenset[tuple[int, int]], skipped: Counter[str]) -> Iterator[str]:
@@ -199,7 +226,7 @@ def _above(folder: Path) -> frozenset[tuple[int, int]]:
     return frozenset((status.st_dev, status.st_ino) for status in (path.stat() for path in folder.resolve().parents))
 
 
-def warn_of_layout(root: Path, folders: Sequence[Path], found: Sequence[Sequence[Path]]) -> None:
+def warn_of_layout(root: Place, folders: Sequence[Place], found: Sequence[Sequence[Place]]) -> None:
     """Say where subfolders hardly are the classes: they are named as splits, or hold folders of images themselves."""
     splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
     deeper = [{path.parent for path in paths} for paths in found]
@@ -215,7 +242,7 @@ def warn_of_layout(root: Path, folders: Sequence[Path], found: Sequence[Sequence
         )
 
 
-def still_packed(folder: Path) -> str:
+def still_packed(folder: Place) -> str:
     """What to do with an archive that lies in a folder; empty where none does."""
-    archives = sorted(name for name in os.listdir(folder) if name.lower().endswith(ARCHIVES))
+    archives = sorted(path.name for path in folder.iterdir() if path.name.lower().endswith(ARCHIVES))
     return f" It holds {archives[0]}: extract it." if archives else ""

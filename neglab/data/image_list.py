@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import listed_files, on_disk
 from neglab.data.names import Names, as_words, check_counted_from_0, given_names, read_lines
+from neglab.places import Place, RemotePath, place_of
 from neglab.types import UserError, Words
 
 LABEL = re.compile(r"-?[0-9]{1,18}")
@@ -16,9 +16,10 @@ class ImageListFile(ImageDataset):
     """A text file with "relative/path label" in each line.
 
     Args:
-        root: the folder that the paths start from.
-        list_path: the text file. The last word of a line, behind a space or a tab, is the class index, so a path may
-            hold spaces; without `labelled` it may be left out.
+        root: the folder that the paths start from, on the disk or at an address such as s3://bucket/photos. A line
+            may be an address itself where it leads below the root, and nowhere else.
+        list_path: the text file, at either too. The last word of a line, behind a space or a tab, is the class index,
+            so a path may hold spaces; without `labelled` it may be left out.
         labelled: True: the labels are those of the ID classes. False: images of no class, whatever their labels say.
         class_names: with `labelled`, the names in the order of their index, given or in a file (see `given_names`).
         about: what is known of a published set.
@@ -33,7 +34,7 @@ class ImageListFile(ImageDataset):
     """
 
     def __init__(self, root: str, list_path: str, labelled: bool, class_names: Names, about: About | None) -> None:
-        self.root, self.list_path = Path(root).expanduser(), Path(list_path).expanduser()
+        self.root, self.list_path = place_of(root), place_of(list_path)
         self.place, self.about = f"{self.list_path} in {self.root}", about
         self.labelled, self._names = labelled, class_names
 
@@ -45,11 +46,11 @@ class ImageListFile(ImageDataset):
             )
         return as_words(names)
 
-    def extent(self) -> Sequence[Path]:
+    def extent(self) -> Sequence[Place]:
         return [self.list_path]
 
     def images(self) -> ImageList:
-        if not self.list_path.is_file():
+        if not _is_file(self.list_path):
             raise self.missing("The list of images must exist")
         rows = [_path_and_label(line) for line in read_lines(self.list_path)]
         labels = self._class_labels(rows) if self.labelled else [-1] * len(rows)
@@ -67,6 +68,10 @@ class ImageListFile(ImageDataset):
                     f"name; got {label} for {path}. Mend the list, or id_dataset.class_names."
                 )
         return [label for _, label in rows if label is not None]
+
+
+def _is_file(place: Place) -> bool:
+    return bool(place.seen().mark) if isinstance(place, RemotePath) else place.is_file()
 
 
 def _path_and_label(line: str) -> tuple[str, int | None]:

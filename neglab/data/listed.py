@@ -8,24 +8,50 @@ from pathlib import Path
 from unicodedata import normalize
 
 from neglab.data.base import ImageDataset, ImageList
+from neglab.places import AnyPlace, Place, RemotePath, is_address, seen_together
 from neglab.types import UserError
 
 
-def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Path, int]]) -> ImageList:
+def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Place, int]]) -> ImageList:
     """The named images with their class; one that is missing is found when it is read, with all its like.
 
     Raises:
         UserError: none of them exists.
     """
-    paths, labels = [path for path, _ in rows], [label for _, label in rows]
-    if not any(map(os.path.isfile, paths)):  # a path that is too long is no error there
+    paths, labels = seen_files([path for path, _ in rows]), [label for _, label in rows]
+    if not any(map(_is_there, paths)):
         tried = f", which {paths[0]} does not" if paths else "; the list is empty"
         raise dataset.missing(f"One of the listed images at least must exist{tried}")
     return dataset.counted(ImageList.of_files(paths, labels))
 
 
-def on_disk(root: Path, name: str) -> Path:
-    """The file or folder of this name as the disk spells it: macOS takes letters and their marks apart."""
+def _is_there(path: Place) -> bool:
+    """Whether there is such a file; a path that is too long is no error to `os.path`."""
+    return bool(path.mark) if isinstance(path, RemotePath) else os.path.isfile(path)
+
+
+def seen_files(paths: Sequence[Place]) -> Sequence[Place]:
+    """The same files, those in a store with what it says of them."""
+    remote = [path for path in paths if isinstance(path, RemotePath)]
+    if not remote:
+        return paths
+    seen = iter(seen_together(remote))
+    return [next(seen) if isinstance(path, RemotePath) else path for path in paths]
+
+
+def on_disk(root: AnyPlace, name: str) -> AnyPlace:
+    """The file or folder of this name as the disk spells it: macOS takes letters and their marks apart.
+
+    Raises:
+        UserError: the name is an address that does not lie below the root.
+    """
+    if isinstance(root, RemotePath):
+        return root.below(name)
+    if is_address(name):
+        raise UserError(
+            f"A list may name what lies below its root alone, here {root}; got {name!r:.200}. Mend the list, or set "
+            "root to that place."
+        )
     if name.isascii() or (root / name).exists():
         return root / name
     spellings = [root / normalize(form, name) for form in ("NFC", "NFD")]

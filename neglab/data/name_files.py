@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from neglab.files import read_bytes
+from neglab.places import Place, content_of, place_of
 from neglab.types import UserError
 
 # Headings of a column of names, the likeliest first, and of one of what has the names.
@@ -15,30 +15,29 @@ NAME_COLUMNS = ("class_name", "label_name", "name", "class", "label", "category"
 KEY_COLUMNS = ("index", "class_index", "class_id", "label_id", "id", "folder", "wnid", "label")
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file.
+def read_text(path: str | Place) -> str:
+    """The text of a UTF-8 file, on the disk or at an address.
 
     Raises:
         UserError: the file is missing or not UTF-8.
     """
-    path = Path(path).expanduser()
+    path = place_of(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return content_of(path).decode("utf-8-sig")
     except OSError as error:
-        raise UserError(
-            f"The file of names must exist; got {path} ({error.strerror}). It holds one name per line."
-        ) from error
+        reason = error.strerror or "there is none"
+        raise UserError(f"The file of names must exist; got {path} ({reason}). It holds one name per line.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be UTF-8 text; byte {error.start} is not. Save it as UTF-8.") from error
 
 
-def read_names(path: str | Path) -> object:
+def read_names(path: str | Place) -> object:
     """What a file of names holds, by its ending: a list of them, or a mapping from what has them.
 
     Raises:
         UserError: it is missing, damaged, or a table without a column of names.
     """
-    text, ending = read_text(path), Path(path).suffix.lower()
+    text, ending = read_text(path), Path(str(path)).suffix.lower()
     try:
         return READERS.get(ending, _lines)(text)
     except (ValueError, RecursionError, yaml.YAMLError, csv.Error) as error:

@@ -12,6 +12,7 @@ from unicodedata import normalize
 import numpy as np
 
 from neglab.data.name_files import read_names, read_text
+from neglab.places import Place
 from neglab.types import UserError, Words
 from neglab.wordnet import synset_of_wnid
 
@@ -24,7 +25,7 @@ NUMBERED = re.compile(r"(\d+)[\s.,:;)_-]+\S")
 LISTS = ("id2label", "class_names", "classes", "names")  # where model configs and data files keep theirs
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_lines(path: str | Place) -> list[str]:
     """The lines of a UTF-8 text file without surrounding spaces; empty ones are left out.
 
     Raises:

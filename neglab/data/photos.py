@@ -1,10 +1,11 @@
 """Photos of one's own: files of no class, turned as people see them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.image_folder import images_below
+from neglab.data.listed import seen_files
+from neglab.places import Place, place_of
 from neglab.types import UserError, Words
 
 PHOTOS = "images"  # what a person calls them, and their name among the embedded sets
@@ -14,7 +15,7 @@ PHOTOS = "images"  # what a person calls them, and their name among the embedded
 class Photos(ImageDataset):
     """Image files of no class."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     turned: bool = True  # as their EXIF orientation says
 
     @classmethod
@@ -22,17 +23,17 @@ class Photos(ImageDataset):
         """All images below a folder, or one image.
 
         Args:
-            place: folder or file.
+            place: folder or file, or its address, such as s3://bucket/photos.
             key: what the user calls it, for messages.
             turned: as their EXIF orientation says.
 
         Raises:
             UserError: there is none.
         """
-        path = Path(str(place)).expanduser()
+        path = place_of(str(place))
         if not path.exists():
             raise UserError(f"{key} must be a folder of images, or one image; there is no {path}.")
-        paths = images_below(path) if path.is_dir() else [path]
+        paths = images_below(path) if path.is_dir() else seen_files([path])
         if not paths:
             raise UserError(f"{key} must hold at least one image, at any depth; got none below {path}.")
         return cls(tuple(paths), turned)

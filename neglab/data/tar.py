@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from neglab.files import open_regular
+from neglab.places import Place, RemoteBytes, RemotePath
 from neglab.types import UserError
+
+Content = mmap | RemoteBytes  # bytes by their position
 
 BLOCK = 512  # bytes; a header is one, contents are filled up to whole ones
 
@@ -26,8 +29,39 @@ class Member(NamedTuple):
     size: int
 
 
-def members(path: Path) -> Iterator[Member]:
+@contextmanager
+def contents(path: Place) -> Iterator[Content]:
+    """A tar file's bytes, on the disk or, fetched as they are asked for, in a store.
+
+    Raises:
+        UserError: there is none, or it is empty.
+    """
+    try:
+        if isinstance(path, RemotePath):
+            if not path.size:
+                _empty(path)
+            yield RemoteBytes(path)
+            return
+        with open_regular(path) as file:
+            if not os.fstat(file.fileno()).st_size:
+                _empty(path)
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                yield content
+    except OSError as error:
+        reason = error.strerror or "there is none"
+        raise UserError(f"A tar file must be one that can be read; {path} cannot: {reason}.") from error
+
+
+def _empty(path: Place) -> NoReturn:
+    raise UserError(f"A tar file must hold something; {path} is empty. Fetch it again.")
+
+
+def members(path: Place, content: Content) -> Iterator[Member]:
     """The ordinary files in an uncompressed tar file, in its order.
+
+    Args:
+        path: of the tar file, for messages.
+        content: of it.
 
     Raises:
         UserError: it is compressed, damaged or cut off.
@@ -35,23 +69,17 @@ def members(path: Path) -> Iterator[Member]:
     Source: POSIX.1-2001, pax interchange format; GNU tar's manual, "Basic Tar Format".
     """
     try:
-        with open_regular(path) as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise UserError(f"A tar file must hold something; {path} is empty. Fetch it again.")
-            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-                yield from _members(content)
-    except OSError as error:
-        raise UserError(f"A tar file must be one that can be read; {path} cannot: {error.strerror}.") from error
+        yield from _members(content)
     except ValueError as error:
         raise UserError(
             f"A tar file must be whole and not compressed; {path} {error}. Decompress it, or fetch it again."
         ) from error
 
 
-def _members(content: mmap) -> Iterator[Member]:
+def _members(content: Content) -> Iterator[Member]:
     offset, given = 0, dict[str, str]()
-    while offset < len(content) and content[offset]:  # a block of zeros ends it
-        header, start = content[offset : offset + BLOCK], offset + BLOCK
+    while (header := content[offset : offset + BLOCK]) and header[0]:  # a block of zeros ends it
+        start = offset + BLOCK
         if len(header) < BLOCK or header[257:262] != b"ustar":
             raise ValueError(f"has no header at byte {offset:,}")
         size = int(given.get("size") or _number(header[124:136]))

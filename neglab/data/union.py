@@ -1,9 +1,9 @@
 """Several labelled sets as one, with one list of classes: the full spectrum of in-distribution images."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from neglab.data.base import About, ImageDataset, ImageList
+from neglab.places import Place
 from neglab.types import UserError, Words
 
 
@@ -35,7 +35,7 @@ class UnionOfSets(ImageDataset):
     def class_keys(self) -> Sequence[str]:
         return self.first.class_keys()
 
-    def extent(self) -> Sequence[Path]:
+    def extent(self) -> Sequence[Place]:
         return [path for dataset in self.datasets.values() for path in dataset.extent()]
 
     def images(self) -> ImageList:

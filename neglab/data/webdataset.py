@@ -4,6 +4,7 @@ import glob
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from PIL import Image
 from neglab.data.base import About, ImageDataset, ImageList, ImageSource
 from neglab.data.names import Names, as_words, given_names, numbered, spoken
 from neglab.data.pictures import is_junk, is_picture
-from neglab.data.tar import members
+from neglab.data.tar import Content, contents, members
 from neglab.files import decode, open_regular
+from neglab.places import Place, RemotePath, place_of
 from neglab.types import UserError, Words
 
 
@@ -28,20 +30,23 @@ class TarImage(ImageSource):
         name: of the member.
     """
 
-    shard: Path
+    shard: Place
     start: int
     size: int
     name: str
 
     @property
-    def origin(self) -> Path:
-        return self.shard
+    def origin(self) -> Path | None:
+        return self.shard if isinstance(self.shard, Path) else None
 
     @property
     def key(self) -> str:
-        return f"{self.start}:{self.size}"
+        shard = "" if isinstance(self.shard, Path) else f"{self.shard.key} "
+        return f"{shard}{self.start}:{self.size}"
 
     def open(self) -> Image.Image:
+        if isinstance(self.shard, RemotePath):
+            return Image.open(io.BytesIO(self.shard.read(self.start, self.start + self.size)))
         with open_regular(self.shard) as file:
             file.seek(self.start)
             return Image.open(io.BytesIO(file.read(self.size)))
@@ -55,6 +60,8 @@ class WebDataset(ImageDataset):
 
     Args:
         root: a folder of `.tar` files, one of them, or a pattern such as "data/val-*.tar". They must not be compressed.
+            Of an address such as s3://bucket/shards the last part alone may be a pattern; its shards are read through
+            once for the list of what they hold.
         labelled: True: an ID dataset. False: the images of all samples, of no class.
         image: the member that is a sample's image, by its ending, such as "jpg" or "image.png", or several of which it
             has one: "jpg;png". None: its only picture.
@@ -76,7 +83,8 @@ class WebDataset(ImageDataset):
     def __init__(
         self, root: str, labelled: bool, image: str | None, label: str, class_names: Names, about: About | None
     ) -> None:
-        self.place, self.about = str(Path(root).expanduser()), about
+        self.root, self.about = place_of(root), about
+        self.place = str(self.root)
         self.labelled, self._names = labelled, class_names
         self.image, self.label = image, label
 
@@ -87,7 +95,7 @@ class WebDataset(ImageDataset):
     def class_keys(self) -> Sequence[str]:
         return self._labels[1] if self._names is None else ()
 
-    def extent(self) -> Sequence[Path]:
+    def extent(self) -> Sequence[Place]:
         return self._shards()
 
     def images(self) -> ImageList:
@@ -107,17 +115,20 @@ class WebDataset(ImageDataset):
             raise UserError(f"Shards must hold at least one image; got none in {self.place}.")
         return pairs
 
-    def _shards(self) -> list[Path]:
-        pattern = f"{glob.escape(self.place)}/*.tar" if Path(self.place).is_dir() else self.place
-        shards = [Path(path) for path in sorted(glob.glob(pattern))]
+    def _shards(self) -> Sequence[Place]:
+        if isinstance(self.root, RemotePath):
+            shards = _stored_shards(self.root)
+        else:
+            pattern = f"{glob.escape(self.place)}/*.tar" if self.root.is_dir() else self.place
+            shards = [Path(path) for path in sorted(glob.glob(pattern))]
         if not shards:
             raise self.missing("There must be shards that end with .tar, not compressed")
         return shards
 
-    def _read(self, shard: Path) -> Iterator[tuple[TarImage, int | str]]:
+    def _read(self, shard: Place) -> Iterator[tuple[TarImage, int | str]]:
         wanted, _, key = self.label.partition(".")
-        with open_regular(shard) as file:
-            for sample, found in _samples(shard):
+        with contents(shard) as content:
+            for sample, found in _samples(shard, content):
                 image = self._image(sample, found)
                 if image is None:
                     continue
@@ -130,8 +141,8 @@ class WebDataset(ImageDataset):
                         "id_dataset.label to cls, txt or json.KEY, whichever the shards hold, and pack what belongs "
                         "together side by side."
                     )
-                file.seek(member.start)
-                yield image, _label(file.read(member.size), key, f"{shard}/{member.name}")
+                label = content[member.start : member.start + member.size]
+                yield image, _label(label, key, f"{shard}/{member.name}")
 
     def _image(self, sample: str, found: Mapping[str, TarImage]) -> TarImage | None:
         """The image of a sample; None where it has none."""
@@ -148,10 +159,18 @@ class WebDataset(ImageDataset):
         return next(iter(pictures.values()), None)
 
 
-def _samples(shard: Path) -> Iterator[tuple[str, dict[str, TarImage]]]:
+def _stored_shards(root: RemotePath) -> list[RemotePath]:
+    """The shards in a folder of a store, or those that fit a pattern, or the one that is named."""
+    folder, pattern = (root, "*.tar") if root.is_dir() else (root.parent, root.name)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    fitting = (entry for entry in entries if fnmatchcase(entry.name, pattern) and not is_junk(entry.name))
+    return sorted(entry for entry in fitting if entry.mark)
+
+
+def _samples(shard: Place, content: Content) -> Iterator[tuple[str, dict[str, TarImage]]]:
     """The samples of a shard in its order: what they are called, and their members by ending."""
     name, found = "", dict[str, TarImage]()
-    for member in members(shard):
+    for member in members(shard, content):
         folder, slash, last = member.name.rpartition("/")
         stem, dot, ending = last.partition(".")
         if not stem or not dot or any(map(is_junk, folder.split("/"))):  # hidden files too

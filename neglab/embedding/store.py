@@ -24,6 +24,7 @@ from neglab.files import DamagedError, Document, read_json
 from neglab.files import digest as digest
 from neglab.files import write_atomically as write_atomically
 from neglab.parts import NOTHING, Rows, checksum, read_tensors, remove, write_in_order
+from neglab.places import is_address
 from neglab.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,8 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         if "\0" in str(root):
             raise UserError(f"The store's path must hold no NUL; got {str(root)!r}. Set paths.store or NEGLAB_STORE.")
+        if is_address(str(root)):
+            raise UserError(f"The store must be a folder on a disk; got {root}. Set paths.store or NEGLAB_STORE.")
         self.root = Path(root).expanduser()
 
     def entry(self, identity: Mapping[str, Any], **description: Any) -> Entry:

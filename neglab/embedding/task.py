@@ -100,7 +100,7 @@ class EncodingTask(Struct):
 def described(
     backbone: Backbone, num_workers: int, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]
 ) -> bytes | None:
-    """The task as JSON; None where a picture lies in a library's own table, which one process reads alone."""
+    """The task as JSON; None where a picture lies in a library's table or in a store: one process reads these alone."""
     records = []
     for job, done in zip(jobs, finished, strict=True):
         if (content := _content(job)) is None:
@@ -135,11 +135,11 @@ def _content(job: EmbeddingJob) -> ImagesRecord | TextsRecord | None:
 
 
 def _record(source: ImageSource) -> FileRecord | None:
-    if isinstance(source, ImageFile):
+    if isinstance(source, ImageFile) and isinstance(source.path, Path):
         return FileRecord(str(source.path.absolute()), upright=isinstance(source, Photo))
-    if isinstance(source, TarImage):
+    if isinstance(source, TarImage) and isinstance(source.shard, Path):
         return FileRecord(str(source.shard.absolute()), source.start, source.size, source.name)
-    return None
+    return None  # in an object store too: whoever reaches the key-value store must not send helpers to addresses
 
 
 def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:

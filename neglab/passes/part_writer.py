@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
@@ -55,7 +56,8 @@ class RowCollector:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None or not issubclass(kind, UserError):  # a full disk would only fail again
+        # Where a full disk has ended it, the rest does not fit either.
+        with suppress(UserError) if kind is not None else nullcontext():
             self.flush()
 
 

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from neglab.compose import compose, make, ood_nodes, settled
 from neglab.config_files import configs_folder
-from neglab.data.base import ImageDataset
+from neglab.data.base import ImageDataset, ImageFile, ImageSource
 from neglab.data.few_shot import FewShot
+from neglab.places import RemotePath
 from neglab.tasks.evaluate import run_choices
 from neglab.types import UserError
 
@@ -118,7 +119,7 @@ def inspect(name: str, dataset: ImageDataset) -> Finding:
         absent = about is not None and about.obtain in str(error)
         advice = f"{about.obtain} Licence: {about.licence}." if about and absent else str(error)
         return Finding(name, dataset.place, None, expected, advice)
-    found = sum(source.origin is None or source.origin.is_file() for source in sources)
+    found = sum(map(_is_there, sources))
     if found < len(sources):
         advice = f"{len(sources) - found} listed images are missing. Extract the archive again."
     elif expected not in (None, found):
@@ -126,6 +127,12 @@ def inspect(name: str, dataset: ImageDataset) -> Finding:
     else:
         advice = ""
     return Finding(name, dataset.place, found, expected, advice)
+
+
+def _is_there(source: ImageSource) -> bool:
+    if isinstance(source, ImageFile) and isinstance(source.path, RemotePath):
+        return bool(source.path.mark)  # the listing has asked the store
+    return source.origin is None or source.origin.is_file()
 
 
 def table(findings: Sequence[Finding]) -> Table:

@@ -27,6 +27,7 @@ from neglab.embedding.embedder import Embedder
 from neglab.embedding.local import with_local
 from neglab.embedding.store import Store, write_atomically
 from neglab.logger.base import RunLogger
+from neglab.places import Place, is_address, place_of
 from neglab.plots.contact_sheet import SIZE, Card, contact_sheet, selection, thumbnail
 from neglab.prompt.templates import PromptTemplates
 from neglab.results.environment import write_environment
@@ -200,18 +201,19 @@ def cards(found: Found) -> list[Card]:
     """The images as people see them, small, with the labels that decided."""
     return [
         Card(
-            Path(one.path or "").name,
-            Path(one.path or "").resolve().as_uri(),
-            small_photo(Path(one.path or "")),
-            one.score or 0.0,
-            one.is_ood,
-            tuple(reasons(one)),
+            place.name, place.resolve().as_uri(), small_photo(place), one.score or 0.0, one.is_ood, tuple(reasons(one))
         )
-        for one in found
+        for one, place in zip(found, map(place_found, found), strict=True)
     ]
 
 
-def small_photo(path: Path) -> bytes:
+def place_found(one: Prediction) -> Place:
+    """Where an image of this run lies, which a person has named."""
+    path = one.path or ""
+    return place_of(path) if is_address(path) else Path(path)
+
+
+def small_photo(path: Place) -> bytes:
     """A thumbnail, upright."""
     with ImageFile(path).open() as image:
         image.draft("RGB", (SIZE, SIZE))  # of a large JPEG only what a thumbnail needs is decoded

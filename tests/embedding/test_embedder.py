@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import fakes
+import fsspec
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
@@ -266,3 +268,30 @@ def test_a_mistake_in_a_spawned_process_is_a_plain_message(make):
     two = Devices("cpu", 2, "ddp_spawn", progress_bar=False)
     with pytest.raises(UserError, match=r"^A text must fit the context of 77 tokens; 1 do not"):
         make(two).encode_texts([f"text {i}" for i in range(20)] + [" ".join(["a"] * 100)])
+
+
+def test_a_pass_over_a_store_that_fails_is_taken_up_again(make, pictures, monkeypatch):
+    """An outage, met in a loader's worker, is no unreadable image: it stops the run, and what was finished is kept."""
+    store = fsspec.filesystem("memory")
+    store.put(f"{pictures.root}/", "/outage/", recursive=True)
+    there = ImageFolder("memory://outage", False, None, None, None)
+    expected, _ = make(store="other").embed({"set": pictures}, [])
+    read = MemoryFileSystem.cat_file
+
+    def failing(self, path, **options):
+        if path.endswith("picture09.png"):
+            raise ConnectionError("no route")
+        return read(self, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", failing)
+    with pytest.raises(UserError, match=r"^A place .*memory://outage/picture09.png is not \(ConnectionError: no route"):
+        make(max_unreadable=9, num_workers=1).embed({"set": there}, [])
+    monkeypatch.undo()
+    resumed = make()
+    found, _ = resumed.embed({"set": there}, [])
+    assert resumed.num_encoded == 2  # the last of three batches
+    assert torch.equal(found["set"].embeddings, expected["set"].embeddings)
+    again = make()
+    again.embed({"set": there}, [])
+    assert again.num_encoded == 0
+    store.rm("/outage", recursive=True)
