@@ -184,7 +184,7 @@ class ImageDataset(ABC):
         """What to raise where `place` is not as the rule says it must be."""
         obtain = f" {self.about.obtain}" if self.about else ""
         if COLLAPSED.match(self.place):
-            obtain = f" Of addresses image_folder, image_list and webdataset read alone.{obtain}"
+            obtain = f" Only image_folder, image_list and webdataset read addresses.{obtain}"
         return UserError(
             f"{rule}; got {self.place}. Set id_dataset.root or ood_datasets.NAME.root to where it is, or NEGLAB_DATA "
             f"to the folder of all sets.{obtain}"

@@ -34,18 +34,23 @@ def score_counts(scores: Float[Tensor, " N"], is_id: Bool[Tensor, " N"]) -> Scor
     Raises:
         UserError: a score is NaN, or one of the two kinds has no image.
     """
-    if scores.isnan().any():
-        raise UserError(
-            f"Scores must not be NaN; {int(scores.isnan().sum())} of {len(scores)} are. Check the embeddings and the "
-            "score's temperature."
-        )
     num_id = int(is_id.sum())
-    if not 0 < num_id < len(scores):
-        raise UserError(f"Metrics need ID and OOD images; got {num_id} ID and {len(scores) - num_id} OOD images.")
+    check_scores(int(scores.isnan().sum()), num_id, len(scores) - num_id)
     values, rank = torch.unique(scores, return_inverse=True)
     return ScoreCounts(
         torch.bincount(rank[is_id], minlength=len(values)), torch.bincount(rank[~is_id], minlength=len(values))
     )
+
+
+def check_scores(num_nan: int, num_id: int, num_ood: int) -> None:
+    """Raise a UserError where a score is NaN, or one of the two kinds has no image."""
+    if num_nan:
+        raise UserError(
+            f"Scores must not be NaN; {num_nan} of {num_id + num_ood} are. Check the embeddings and the score's "
+            "temperature."
+        )
+    if not num_id or not num_ood:
+        raise UserError(f"Metrics need ID and OOD images; got {num_id} ID and {num_ood} OOD images.")
 
 
 def auroc(counts: ScoreCounts) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from torchvision.transforms.functional import to_tensor
 
+from neglab.data.archive import ArchiveFolder
 from neglab.data.base import ImageFile, UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder
 from neglab.data.image_list import ImageListFile
@@ -265,6 +266,11 @@ def test_no_such_bucket(store):
             ImageFolder("memory://nowhere", labelled, None, None, None).images()
     with pytest.raises(UserError, match=r"list of images must exist; got memory://nowhere/l.txt"):
         ImageListFile(BUCKET, "memory://nowhere/l.txt", False, None, None).images()
+
+
+def test_a_set_that_lies_on_a_disk_says_so():
+    with pytest.raises(UserError, match="Only image_folder, image_list and webdataset read addresses"):
+        ArchiveFolder("s3://bucket/textures", "", "", False, None).images()
 
 
 def test_sets_in_a_store_are_held_apart(store):
