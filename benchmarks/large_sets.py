@@ -1,9 +1,9 @@
 """How time and memory grow with the images of a set, before and after the towers: 10^5 and 10^6 of them, all made up.
 
 No picture is decoded and no file is read: what is measured is the look-up of a set's files in their table of digests,
-and the way of the towers' rows from the parts of a pass to the entry in the store. The plain way merges all parts in
-memory. Memory is what is the process's own (RssAnon): files mapped into memory do not count, for the system takes them
-away when it needs the room.
+the way of the towers' rows from the parts of a pass to the entry in the store, and that of the scores to tables and
+metrics. The plain way merges all parts, and sorts all scores, in memory. Memory is what is the process's own (RssAnon):
+files mapped into memory do not count, for the system takes them away when it needs the room.
 """
 
 import time
@@ -23,7 +23,11 @@ from benchmarks.scaling import kibibytes
 from neglab.embedding import file_digests
 from neglab.embedding.file_digests import content_digests
 from neglab.embedding.store import Store
+from neglab.metrics import DetectionMetrics
+from neglab.metrics.merged import SortedScores
 from neglab.parts import Rows, merge_parts, read_parts, write_part
+from neglab.results.score_tables import read_batches, write_scores
+from neglab.types import ScoredPair, ScoreTable
 
 SECONDS, MEBIBYTES = "seconds", "peak MiB"
 BATCH = 256
@@ -90,26 +94,58 @@ def ways(folder: Path, num_images: int, dim: int, part_rows: int) -> tuple[dict[
     return {"part by part": streamed, "plain": plain}, float((stored[0] - merged).abs().max())
 
 
+def scores(folder: Path, num_images: int, rows: int) -> tuple[dict[str, dict[str, float]], float]:
+    """What it takes to leave the scores of so many ID and OOD images in tables, and to measure them from there.
+
+    Args:
+        folder: for the tables.
+        num_images: of each kind.
+        rows: scores that are sorted at once; the plain way sorts all in memory.
+    """
+    classes, paths = torch.zeros(num_images, dtype=torch.long), ("/set/image.jpg",) * num_images
+    tables = [ScoreTable(name, torch.randn(num_images), classes, classes, paths) for name in ("id", "ood")]
+    written, sorted_on_disk, sorted_in_memory = {}, {}, {}
+    with watched(written):
+        write_scores(folder, [ScoredPair(*tables)], ("cat",), "parquet")
+    (folder / "runs").mkdir()
+    with watched(sorted_on_disk):
+        merged = SortedScores(folder / "runs", rows)
+        for name, is_id in (("id", True), ("ood", False)):
+            for batch in read_batches(folder / "scores" / f"{name}.parquet"):
+                merged.add(batch, torch.full((len(batch),), is_id))
+        found = merged.metrics()
+    plain = DetectionMetrics()
+    with watched(sorted_in_memory):
+        for table in tables:
+            plain.update(table.scores, torch.full((num_images,), table.dataset == "id"))
+        expected = plain.compute()
+    difference = max(abs(found[name] - float(value)) for name, value in expected.items() if not name.startswith("aupr"))
+    return {"score tables": written, "metrics": sorted_on_disk, "plain metrics": sorted_in_memory}, difference
+
+
 def measure(sizes: tuple[int, ...] = (100_000, 1_000_000), dim: int = 64, part_rows: int = 20_000) -> Figure:
     """Each size in turn."""
     found, difference = {}, 0.0
     for num_images in sizes:
         with TemporaryDirectory() as place:
             taken, apart = ways(Path(place), num_images, dim, part_rows)
-            found[num_images] = {**taken, "digests": look_up(Path(place), num_images)}
-            difference = max(difference, apart)
+            scored, wrong = scores(Path(place), num_images, part_rows)
+            found[num_images] = {**taken, **scored, "digests": look_up(Path(place), num_images)}
+            difference = max(difference, apart, wrong)
     small, large = (found[size] for size in sizes[-2:])
     growth = {way: large[way][SECONDS] / small[way][SECONDS] for way in large}
     step, embeddings = sizes[-1] / sizes[-2], 4 * dim * sizes[-1] / 2**20
     memory = {way: max(taken[MEBIBYTES], 0.01) / embeddings for way, taken in large.items()}
     return Figure(
-        what=f"{' and '.join(f'{size:,}' for size in sizes)} images, D = {dim}: digests, and rows into the store",
+        what=f"{' and '.join(f'{size:,}' for size in sizes)} images, D = {dim}: digests, rows into the store, scores",
         plain="merges all rows in memory",
         ratios=(
             Ratio("peak memory / embeddings", memory["part by part"], 0.5, at_most=True),
             Ratio("plain peak memory / embeddings", memory["plain"]),
             Ratio(f"time of {step:g} x N / of N, rows", growth["part by part"], 2 * step, at_most=True),
             Ratio(f"time of {step:g} x N / of N, digests", growth["digests"], 2 * step, at_most=True),
+            Ratio(f"time of {step:g} x N / of N, score tables", growth["score tables"], 2 * step, at_most=True),
+            Ratio(f"time of {step:g} x N / of N, metrics", growth["metrics"], 2 * step, at_most=True),
         ),
         difference=difference,
         tolerance=0.0,

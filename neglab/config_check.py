@@ -21,6 +21,7 @@ Validator = Callable[[Any], Any]  # returns the value, or raises a ValidationErr
 OPTIONS: dict[str, Any] = {
     "seed.value": Seed,
     "plots": bool,
+    "score_tables": Literal["csv", "parquet"],
     "threshold": float | None,
     "id_acceptance": OpenShare,
     "confidence": OpenShare,

@@ -140,14 +140,14 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def written_atomically(path: Path, num_bytes: int) -> Iterator[BinaryIO]:
+def written_atomically(path: Path, num_bytes: int | None) -> Iterator[BinaryIO]:
     """A file under a temporary name, renamed at the end: a reader sees all of it or none, even after a power cut.
 
     Who may read it is decided as for any new file: colleagues can share a store.
 
     Args:
         path: where it goes.
-        num_bytes: that it will have, for the message.
+        num_bytes: that it will have, for the message; None: not known.
 
     Raises:
         UserError: the disk is full; nothing but the temporary file is lost.
@@ -162,8 +162,9 @@ def written_atomically(path: Path, num_bytes: int) -> Iterator[BinaryIO]:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            needed = "does not fit" if num_bytes is None else f"needs {num_bytes:,} bytes"
             raise UserError(
-                f"The disk is full: {path} needs {num_bytes:,} bytes. What was finished is kept. Free some space, "
+                f"The disk is full: {path} {needed}. What was finished is kept. Free some space, "
                 "or set paths.store (NEGLAB_STORE) to another disk, and run the same command again."
             ) from error
         raise

@@ -36,12 +36,13 @@ from neglab.detector.saved import Recipe, Settings, read_detector, write_detecto
 from neglab.embedding.store import Store
 from neglab.modules.training_state import TrainingState
 from neglab.parts import RowsOf, StoredRows, read_parts, write_part
-from neglab.report.runs import _read_environment, _read_scores
+from neglab.report.runs import _read_environment
 from neglab.results.aggregate import AVERAGED, read_results
 from neglab.results.examples import COLUMNS, read_examples
+from neglab.results.score_tables import read_scores, write_scores
 from neglab.stream.file import FileStream
 from neglab.tasks.compare_filters import read_verdicts
-from neglab.types import UserError
+from neglab.types import ScoredPair, ScoreTable, UserError
 
 GROUPS = {"backbone": {"_target_": "a"}, "prompt": {}, "score": {"x": [1, 2.5, None]}}
 DESCRIPTION = PromptDescription("coop", ("cat", "dog"), "fingerprint", 0, 2, {"knob": 1}, 1, True)
@@ -132,9 +133,15 @@ def read_members(path):
         return list(members(path, content))
 
 
-def read_scores(path):
-    names, scores = _read_scores(path)
+def scores_read(path):
+    names, scores = read_scores(path)
     return names, scores.tolist()
+
+
+def score_table(folder):
+    columns = (torch.tensor([0.5, 0.25]), torch.tensor([0, -1]), torch.tensor([0, 0]), ("a.png", "b.png"))
+    table = ScoreTable("id", *columns)
+    write_scores(folder, [ScoredPair(table, table)], ("cat",), "parquet")
 
 
 def text(name, content):
@@ -224,7 +231,8 @@ KINDS = [
         text("a.csv", csv_text(EXAMPLE, EXAMPLE.values())),
         table_of("a.csv", read_examples),
     ),
-    Kind("scores", text("a.csv", csv_text(["path", "id_score"], ["a", 1], ["b", 2])), table_of("a.csv", read_scores)),
+    Kind("scores", text("a.csv", csv_text(["path", "id_score"], ["a", 1], ["b", 2])), table_of("a.csv", scores_read)),
+    Kind("scores in Parquet", score_table, table_of("scores/id.parquet", scores_read)),
     Kind("environment", text("a.json", '{"neglab": "0.1", "seed": 3}'), table_of("a.json", _read_environment)),
     Kind(
         "verdicts",

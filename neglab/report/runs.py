@@ -1,15 +1,13 @@
 """The runs below a folder: what each left, with which command it was started, and which never finished."""
 
-import csv
 import io
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 from yaml import YAMLError
 
-from neglab.csv_cells import TableReader
-from neglab.files import open_table, read_bytes, read_json
+from neglab.files import read_bytes, read_json
 from neglab.results.aggregate import read_results, result_files
 from neglab.results.examples import Example, read_examples
 from neglab.results.labels import settled
 from neglab.results.results import SEEDS, method_label, unreadable
+from neglab.results.score_tables import find_table, read_scores
 from neglab.types import UserError
 
 PICTURES = {"score_histograms.png": "Histograms of the scores", "roc_curves.png": "ROC curves"}
@@ -97,14 +95,16 @@ class Run:
         Raises:
             UserError: a file is damaged.
         """
-        folder = self.folder / "scores"
-        # Where each OOD set's stream scores the ID images anew, they stand beside that set's.
-        own = {name: folder / f"id_{name}.csv" for name in self.ood_datasets}
-        files = {name: (path if path.is_file() else folder / "id.csv") for name, path in own.items()}
-        if not all(path.is_file() for name, path in files.items() for path in (path, folder / f"{name}.csv")):
-            return None
-        read = {path: _read_scores(path) for path in set(files.values())}
-        return {name: (read[path], _read_scores(folder / f"{name}.csv")) for name, path in files.items()}
+        found: dict[str, tuple[Scores, Scores]] = {}
+        read = cache(read_scores)
+        for name in self.ood_datasets:
+            # Where each OOD set's stream scores the ID images anew, they stand beside that set's.
+            known = find_table(self.folder, f"id_{name}") or find_table(self.folder, "id")
+            strange = find_table(self.folder, name)
+            if known is None or strange is None:
+                return None
+            found[name] = read(known), read(strange)
+        return found
 
 
 def setting(row: Mapping[str, Any]) -> Setting:
@@ -164,17 +164,6 @@ def _load(path: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
         return None
-
-
-def _read_scores(path: Path) -> Scores:
-    try:
-        with open_table(path) as file:
-            rows = sorted((row["path"], float(row["id_score"])) for row in TableReader(file))
-        if not rows:
-            raise ValueError("no image")
-    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise unreadable(path, error) from error
-    return tuple(name for name, _ in rows), torch.tensor([score for _, score in rows], dtype=torch.float64)
 
 
 def _read_environment(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from neglab.metrics.explanation import class_share, label_shares
 from neglab.pipeline import ID, Evaluation, Parts
 from neglab.plots.contact_sheet import SIZE
 from neglab.results.results import unreadable, write_csv
-from neglab.types import TextBank
+from neglab.types import LabelledEmbeddings, ScoreTable, TextBank
 
 NUM_EXAMPLES = 8  # images of each set
 NUM_NEGATIVES = 3  # negative labels of each image
@@ -59,9 +59,7 @@ def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
         for name, table in tables.items()
         for i in table.scores.argsort(descending=name != ID, stable=True)[:NUM_EXAMPLES].tolist()
     ]
-    # By path: a stream may leave images out.
-    places = {name: {path: i for i, path in enumerate(images[name].paths)} for name in tables}
-    rows = torch.stack([images[name].embeddings[places[name][tables[name].paths[i]]] for name, i in chosen])
+    rows = torch.stack([images[name].embeddings[_place_of(tables[name], i, images[name])] for name, i in chosen])
     temperature = parts.score.share_temperature or 1 / bank.logit_scale
     found = label_shares(rows, bank, temperature, NUM_NEGATIVES)
     predicted_classes = torch.stack([tables[name].predicted[i] for name, i in chosen])
@@ -79,6 +77,11 @@ def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
             Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest, totals)
         )
     return examples
+
+
+def _place_of(table: ScoreTable, row: int, images: LabelledEmbeddings) -> int:
+    """Where the image of a row stands among those of its set: a stream may leave some out."""
+    return row if table.paths is images.paths else images.paths.index(table.paths[row])
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:

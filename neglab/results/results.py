@@ -1,20 +1,25 @@
-"""A run's truth: metrics.json, results.csv, table.md and the per-image scores in its folder."""
+"""A run's truth: metrics.json, results.csv and table.md in its folder."""
 
 import csv
-import io
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from neglab.csv_cells import guarded
 from neglab.embedding.store import write_atomically
+from neglab.files import written_atomically
 from neglab.metrics import DetectionMetrics, IDAccuracy
+from neglab.metrics.merged import SortedScores
 from neglab.types import LabelSet, ScoredPair, UserError
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|]|&(?=[#\w]))")
@@ -22,6 +27,8 @@ METRICS = ("auroc", "fpr95_id_positive", "fpr95_ood_positive", "aupr_in", "aupr_
 AVERAGED = (*METRICS, "id_accuracy")
 SEEDS = ("seed", "stream_seed")
 HEADINGS = ("AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓", "AUPR-in ↑", "AUPR-out ↑")
+
+IN_MEMORY = 2**26  # scores that are sorted in memory, which takes 40 bytes each
 
 Row = dict[str, Any]
 
@@ -33,10 +40,7 @@ def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
         accuracy = IDAccuracy()
         accuracy.update(pair.id_images.predicted, pair.id_images.labels)
         result[f"ood/{pair.ood_images.dataset}/id_accuracy"] = float(accuracy.compute())
-        metrics = DetectionMetrics()
-        for part, is_id in ((pair.id_images, True), (pair.ood_images, False)):
-            metrics.update(part.scores, torch.full((len(part.scores),), is_id))
-        found = metrics.compute().items()
+        found = detection(pair.id_images.scores, pair.ood_images.scores).items()
         result |= {f"ood/{pair.ood_images.dataset}/{name}": float(value) for name, value in found}
     for name in METRICS:
         values = [result[f"ood/{pair.ood_images.dataset}/{name}"] for pair in pairs]
@@ -45,6 +49,23 @@ def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     accuracies = [result[f"ood/{pair.ood_images.dataset}/id_accuracy"] for pair in pairs]
     result["id/accuracy"] = result["ood/mean/id_accuracy"] = sum(accuracies) / len(accuracies)
     return result
+
+
+def detection(id_scores: Float[Tensor, " N"], ood_scores: Float[Tensor, " K"]) -> Mapping[str, Tensor | float]:
+    """The detection metrics; very many scores are sorted on the disk (TMPDIR) instead of in memory."""
+    batches = [
+        (scores, torch.full((len(scores),), is_id)) for scores, is_id in ((id_scores, True), (ood_scores, False))
+    ]
+    if len(id_scores) + len(ood_scores) > IN_MEMORY:
+        with TemporaryDirectory(prefix="neglab-") as folder:
+            merged = SortedScores(Path(folder))
+            for batch in batches:
+                merged.add(*batch)
+            return merged.metrics()
+    metrics = DetectionMetrics()
+    for batch in batches:
+        metrics.update(*batch)
+    return metrics.compute()
 
 
 def result_rows(description: Mapping[str, Any], metrics: Mapping[str, float]) -> list[Row]:
@@ -120,22 +141,6 @@ def write_results(folder: Path, rows: Sequence[Row], metrics: Mapping[str, float
     write_atomically(folder / "table.md", table.encode())
 
 
-def write_scores(folder: Path, pairs: Sequence[ScoredPair], id_names: Sequence[str]) -> None:
-    """Write scores/<dataset>.csv: path, score, label and predicted class of each image.
-
-    The ID images stand in id.csv, or in id_<dataset>.csv where each OOD set's stream scores them anew.
-    """
-    (folder / "scores").mkdir(exist_ok=True)
-    for table in {id(table): table for pair in pairs for table in (pair.id_images, pair.ood_images)}.values():
-        paths = table.paths or ("",) * len(table.scores)
-        columns = (paths, table.scores.tolist(), table.labels.tolist(), table.predicted.tolist())
-        rows = [
-            (path, score, id_names[label] if label >= 0 else "", id_names[predicted])
-            for path, score, label, predicted in zip(*columns, strict=True)
-        ]
-        write_csv(folder / "scores" / f"{table.dataset}.csv", ("path", "id_score", "class", "predicted_class"), rows)
-
-
 NEGATIVE_LABEL_COLUMNS = ("rank", "label", "part_of_speech", "similarity", "synset")
 
 
@@ -148,13 +153,14 @@ def negative_label_rows(negatives: LabelSet, similarity: torch.Tensor) -> list[t
     ]
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A CSV file with a header, UTF-8, whole or not at all; `TableReader` reads it back."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([guarded(cell) for cell in row] for row in rows)
-    write_atomically(path, text.getvalue().encode())
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file with a header, UTF-8, whole or not at all; `TableReader` reads it back. Rows may come one by one."""
+    with written_atomically(path, None) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([guarded(cell) for cell in row] for row in rows)
+        text.detach()  # what it still held is written, and the file stays open
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

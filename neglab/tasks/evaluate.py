@@ -33,8 +33,8 @@ from neglab.results.results import (
     rich_table,
     write_csv,
     write_results,
-    write_scores,
 )
+from neglab.results.score_tables import write_scores
 
 
 def run(config: DictConfig) -> float:
@@ -71,7 +71,7 @@ def run(config: DictConfig) -> float:
             used |= {"stream": parts.stream.describe(), "stream_seed": parts.stream.seed}
         rows = result_rows(description | used, metrics)
         write_results(folder, rows, metrics)
-        write_scores(folder, evaluation.pairs, evaluation.id_labels.names)
+        write_scores(folder, evaluation.pairs, evaluation.id_labels.names, config.score_tables)
         negative_rows = negative_label_rows(evaluation.negatives, evaluation.similarity)
         write_csv(folder / "negative_labels.csv", NEGATIVE_LABEL_COLUMNS, negative_rows)
         if evaluation.verdicts:
@@ -104,7 +104,7 @@ def kept_in(sweep: str) -> Kept:
 
 
 # Overrides that say where and how a job runs, not what it computes.
-CIRCUMSTANCES = ("seed", "trainer", "logger", "paths", "data", "plots", "hydra", "debug", "method")
+CIRCUMSTANCES = ("seed", "trainer", "logger", "paths", "data", "plots", "score_tables", "hydra", "debug", "method")
 GROUPS = ("backbone", "id_dataset", "corpus", "prompt", "negative_selector", "llm_filter", "score")
 
 

@@ -22,7 +22,8 @@ from neglab.report.curves import Curves
 from neglab.report.page import Block, Report, RunSection, report_page
 from neglab.results.environment import write_environment
 from neglab.results.examples import Example, write_examples
-from neglab.results.results import measure, result_rows, write_results, write_scores
+from neglab.results.results import measure, result_rows, write_results
+from neglab.results.score_tables import write_scores
 from neglab.results.tables import ReportTable
 from neglab.tasks.report import run
 from neglab.types import ScoredPair, ScoreTable, UserError, generator
@@ -50,7 +51,7 @@ def write_run(folder, method, seed, shift, arguments=None, id_names=("id", "id")
     metrics = measure(pairs)
     described = {"method": method, **SETTING, "seed": seed, **setting}
     write_results(folder, result_rows(described, metrics), metrics)
-    write_scores(folder, pairs, ("cat",))
+    write_scores(folder, pairs, ("cat",), "csv")
     write_environment(folder)
     both = {pair.ood_images.dataset: (pair.id_images.scores, pair.ood_images.scores) for pair in pairs}
     for name in ("score_histograms", "roc_curves"):
