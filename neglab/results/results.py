@@ -14,7 +14,6 @@ from rich.table import Table
 
 from neglab.csv_cells import guarded
 from neglab.embedding.store import write_atomically
-from neglab.metrics import DetectionMetrics, IDAccuracy
 from neglab.types import LabelSet, ScoredPair, UserError
 
 MARKDOWN_SPECIAL = re.compile(r"([\\`*\[\]<>|]|&(?=[#\w]))")
@@ -28,6 +27,9 @@ Row = dict[str, Any]
 
 def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     """All metrics of a run, as fractions, under the flat keys of metrics.json."""
+    # Here: they bring torchmetrics, and who only reads results must not wait for it.
+    from neglab.metrics import DetectionMetrics, IDAccuracy
+
     result: dict[str, float] = {}
     for pair in pairs:
         accuracy = IDAccuracy()
