@@ -1,5 +1,7 @@
 """`python -m benchmarks [name ...]`: run the benchmarks one after the other and print their table of ratios.
 
+All but `gpu`, which needs one and runs by its name alone, with its sizes: `python -m benchmarks gpu images=20000`.
+
 Each runs in a process of its own, alone on the machine. The figures are kept in outputs/benchmarks as JSON, and the
 table beside them as table.md.
 """
@@ -18,6 +20,7 @@ from benchmarks.figure import FOLDER, Ratio
 from neglab.results.results import pipe_table
 
 HERE = Path(__file__).parent
+ON_A_GPU = "gpu"
 HEADINGS = ("what", "ratio", "measured", "target", "met")
 
 
@@ -38,13 +41,17 @@ def rows(figure: dict) -> list[list[str]]:
 
 
 def main() -> None:
-    unknown = sorted(set(sys.argv[1:]) - set(names()))
+    sizes = [word for word in sys.argv[1:] if "=" in word]
+    typed = [word for word in sys.argv[1:] if "=" not in word]
+    if sizes and typed != [ON_A_GPU]:
+        raise SystemExit(f"Sizes, such as {sizes[0]}, are those of `python -m benchmarks {ON_A_GPU}`.")
+    unknown = sorted(set(typed) - set(names()))
     if unknown:
         raise SystemExit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(names())}.")
     begin, found, failed = time.perf_counter(), [], []
-    for name in track(sys.argv[1:] or names(), "Measuring"):
+    for name in track(typed or [name for name in names() if name != ON_A_GPU], "Measuring"):
         finished = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent, capture_output=True, text=True
+            [sys.executable, "-m", f"benchmarks.{name}", *sizes], cwd=HERE.parent, capture_output=True, text=True
         )
         if finished.returncode:
             failed.append(f"{name} failed:\n{finished.stderr[-2000:]}")

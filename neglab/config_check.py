@@ -58,8 +58,10 @@ OPTIONS: dict[str, Any] = {
 # A number is no text, a whole one no truth value, and neither NaN nor infinite.
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 TYPED = {long: short for short, (long, command) in SHORT_FORMS.items() if command is None}
+ID = "id"  # the ID set's name among the embedded sets and in scores/
+ID_IMAGES = "id images"  # the few ID images' name among the embedded sets
 MEAN = "mean"  # over the OOD sets, in tables and metrics
-SET_NAME = re.compile(rf"(?!(id|{MEAN}|id images)$)[^\W_][\w .+-]{{0,49}}")
+SET_NAME = re.compile(rf"(?!({ID}|{MEAN}|{ID_IMAGES})$)[^\W_][\w .+-]{{0,49}}")
 RESERVED = "id_"  # scores/id_SET.csv holds the ID images as the stream of that set meets them
 OWN_TEMPERATURE = "backbone"  # what stands for the model's own, in the place of a number
 WITH_OWN_TEMPERATURE = ("score", "explain")

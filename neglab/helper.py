@@ -2,18 +2,15 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from hydra.utils import instantiate
 
-from neglab.backbone.base import Backbone
-from neglab.detector.saved import read_detector
-from neglab.embedding.module import EmbeddingModule
-from neglab.embedding.store import Store
-from neglab.embedding.task import read_task
-from neglab.passes.prediction import Devices
 from neglab.saved_config import construct
+
+if TYPE_CHECKING:
+    from neglab.backbone.base import Backbone
+    from neglab.passes.prediction import Devices
 
 
 class Helper:
@@ -32,6 +29,13 @@ class Helper:
         Raises:
             UserError: the task is none, or for another backbone.
         """
+        # Here: every run makes a helper, and most have nobody to help.
+        import torch
+
+        from neglab.embedding.module import EmbeddingModule
+        from neglab.embedding.store import Store
+        from neglab.embedding.task import read_task
+
         task = read_task(content)
         torch.set_num_threads(task.num_threads)
         batches, folders = task.work(self._backbone, Store(self.config.paths.store))
@@ -41,8 +45,10 @@ class Helper:
             torch.cuda.empty_cache()  # the first process may want this GPU too, for a language model
 
     @cached_property
-    def _backbone(self) -> Backbone:
+    def _backbone(self) -> "Backbone":
         if (saved := self.config.get("detector")) is None:
             return instantiate(self.config.backbone)
+        from neglab.detector.saved import read_detector
+
         settings, _ = read_detector(Path(saved).expanduser())
         return construct("backbone", settings.recipe.groups["backbone"])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from neglab.backbone.base import Backbone
+from neglab.config_check import ID, ID_IMAGES
 from neglab.corpus.base import Corpus
 from neglab.data.base import ImageDataset, ImageList, check_apart
 from neglab.data.few_shot import FewShot, check_classes, for_classes
@@ -29,9 +30,6 @@ from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, LabelSet, Outline, ScoredPair, TextBank, UserError, Words
 
 logger = logging.getLogger(__name__)
-
-ID = "id"  # the ID set's name among the embedded sets and in scores/
-ID_IMAGES = "id images"  # the few ID images' name among the embedded sets
 
 
 class ClassNames(ImageDataset):

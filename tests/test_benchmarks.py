@@ -14,6 +14,16 @@ MINI = f"local-dir:{ROOT}/neglab/assets/mini"
 SMALL = {
     "adaneg_stream": {"num_images": 300, "num_classes": 10, "num_negatives": 50},
     "decoding": {"num_images": 8, "sizes": (160, 96)},
+    "gpu": {
+        "device": "cpu",
+        "images": 48,
+        "classes": 3,
+        "words": 40,
+        "model": MINI,
+        "precision": "fp32",
+        "workers": 0,
+        "batch": 8,
+    },
     "image_pass": {"num_images": 5, "model": MINI},
     "inversion": {"num_images": 6, "num_plain": 2, "backbone": ["backbone=mini"]},
     "lsn_epoch": {"num_classes": 3, "num_images": 16, "backbone": ["backbone=mini"]},
@@ -38,7 +48,7 @@ SMALL = {
     "text_bank": {"backbone": ["backbone=mini"], "every": 7000, "plain_every": 2},
     "tokenising": {"every": 700},
 }
-SLOW = {"sweep", "serve"}  # one starts the command in a process of its own, the other mines the whole corpus
+SLOW = {"gpu", "sweep", "serve"}  # whole runs; one mines the whole corpus
 
 
 def test_all_are_tried():
@@ -59,3 +69,14 @@ def test_an_unknown_name_is_refused():
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
     assert finished.returncode == 1
     assert "There is no benchmark neglabel; there are" in finished.stderr
+
+
+def test_without_a_gpu_its_benchmark_says_so(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    benchmark = importlib.import_module("benchmarks.gpu")
+    with pytest.raises(SystemExit, match="needs a GPU, and torch finds none"):
+        benchmark.measure()
+    with pytest.raises(SystemExit, match="There is no pictures; there are device, images"):
+        benchmark.Sizes.typed(["pictures=3"])
+    assert benchmark.Sizes.typed(["device=cpu", "images=200"]) == benchmark.Sizes("cpu", 200)

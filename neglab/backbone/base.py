@@ -4,6 +4,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,6 +27,15 @@ CODE_VERSION = 1
 TEXTS_AT_ONCE = 4096  # that are tokenized to count: their ids have the context's whole length for a moment
 
 logger = logging.getLogger(__name__)
+
+
+@cache  # said once in each process
+def warn_of_half_precision_on_a_cpu(precision: str) -> None:
+    logger.warning(
+        "backbone.precision=%s on a CPU often takes ten times as long as fp32 there, and gains nothing. Take "
+        "backbone.precision=fp32, or a GPU.",
+        precision,
+    )
 
 
 class Backbone(PatchEncoding, nn.Module, ABC):
@@ -96,7 +106,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Embeddings of transformed images."""
-        self._compile_here()
+        self._prepare_here()
         return self._encode_images(images.to(self.dtype)).float()
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
@@ -129,7 +139,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
                 "This method feeds token embeddings to the text tower, which must then give what its library gives for "
                 "the words; this backbone's does not. Choose another backbone, such as backbone=mini."
             )
-        self._compile_here()
+        self._prepare_here()
         road = self._shortened_road if self.can_cut else self._whole_road
         return road(token_embeddings.to(self.dtype), end).float()
 
@@ -149,7 +159,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             UserError: the text tower cannot be fed token embeddings.
         """
         if self.can_pack and beginnings.shape[1] == 1:
-            self._compile_here()
+            self._prepare_here()
             return self._packed_road(beginnings[:, 0].to(self.dtype), endings.to(self.dtype), end).float()
         shape = len(beginnings), len(endings)
         tokens = torch.cat([beginnings.expand(*shape, -1, -1), endings.expand(*shape, -1, -1)], dim=2).flatten(0, 1)
@@ -160,7 +170,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
         """Embeddings of tokenized texts."""
         if self.can_cut:
             return self.encode_tokens(self.embed_tokens(ids), end)
-        self._compile_here()
+        self._prepare_here()
         return self._library_road(ids, end).float()
 
     @torch.inference_mode()
@@ -274,8 +284,13 @@ class Backbone(PatchEncoding, nn.Module, ABC):
         if cut:
             logger.warning("%d texts were cut at %d tokens, the first is %r", len(cut), self.context_length, cut[0])
 
-    def _compile_here(self) -> None:
-        """Compiled code does not travel to a spawned process: pickling drops it, and it is made anew there."""
+    def _prepare_here(self) -> None:
+        """Compiled code does not travel to a spawned process: pickling drops it, and it is made anew there.
+
+        Nor does a backbone know its device before its first batch.
+        """
+        if self.dtype != torch.float32 and next(self.network.parameters()).device.type == "cpu":
+            warn_of_half_precision_on_a_cpu(self.precision)
         if self.compiled:
             for tower in self._towers:
                 if tower._compiled_call_impl is None:

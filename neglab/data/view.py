@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torchvision.transforms import InterpolationMode, RandomHorizontalFlip, RandomResizedCrop
 
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # torchvision's defaults, as in the official code
 
@@ -26,6 +25,9 @@ class RandomCrop:
 
     def __call__(self, image: Image.Image, position: int, size: int) -> Image.Image:
         """The view of the image at this position of its set, `size` pixels square."""
+        # Here: every image set knows of views, and few runs take one.
+        from torchvision.transforms import InterpolationMode, RandomHorizontalFlip, RandomResizedCrop
+
         crop = RandomResizedCrop(size, SCALE, RATIO, InterpolationMode.BICUBIC)
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would reseed the GPUs too.

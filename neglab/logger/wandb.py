@@ -4,9 +4,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class WandbRunLogger(RunLogger):
-    """Writes the run to W&B.
+    """Writes the run to W&B: an online run from its start on, one that stays here once there is something to log.
 
     Args:
         project: W&B's project.
@@ -53,25 +53,41 @@ class WandbRunLogger(RunLogger):
             raise UserError(f"logger.mode must be one of {', '.join(MODES)}; got {mode!r}.")
         self.project, self.group, self.name, self.tags = project, group, name, tuple(tags)
         self.mode, self.log_images = mode, log_images
-        self.run: Any = None
+        self.begin: Callable[[], Any] | None = None  # what is left to do of the start
+        self._run: Any = None
         self.staging = Path()
 
     def start(self, config: Mapping[str, Any], job: Job) -> None:
-        import wandb  # here: `logger=csv` must not pay for it
-
         mode = self.mode if self.mode != "auto" else os.environ.get("WANDB_MODE") or mode_of_this_user()
         job.folder.mkdir(parents=True, exist_ok=True)
         self.staging = job.folder.absolute() / "wandb"
+        stays_here = mode in ("offline", "disabled")
+        self.begin = partial(self._begun, config, job, mode if stays_here else "offline")
+        if not stays_here:
+            self._run = self._begun_online(config, job, mode)
+
+    def _begun_online(self, config: Mapping[str, Any], job: Job, mode: str) -> Any:
+        """None where the server does not take it: it begins offline, later."""
+        import wandb  # here: `logger=csv` must not pay for it
+
         try:
-            self.run = self._begun(config, job, mode)
+            return self._begun(config, job, mode)
         except wandb.Error as error:
             if self.mode == "online":
+                self.begin = None
                 raise UserError(
                     f"logger.mode=online needs W&B's server: {error} Take logger.mode=auto, which goes offline by "
                     "itself, or logger=csv."
                 ) from error
             logger.warning("W&B's server did not take the run (%s): it is kept offline in %s", error, self.staging)
-            self.run = self._begun(config, job, "offline")
+            return None
+
+    @property
+    def run(self) -> Any:
+        """W&B's own run, begun by now."""
+        if self._run is None and self.begin is not None:
+            self._run = self.begin()
+        return self._run
 
     def _begun(self, config: Mapping[str, Any], job: Job, mode: Any) -> Any:
         import wandb
@@ -121,9 +137,9 @@ class WandbRunLogger(RunLogger):
         self.run.log({name: wandb.Image(str(path))})
 
     def finish(self) -> None:
-        if self.run is not None:
+        if self.begin is not None:  # one that failed before it logged stands there too
             self.run.finish(exit_code=int(sys.exc_info()[0] is not None))  # called on the way out of a failure too
-            self.run = None
+            self.begin = self._run = None
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from neglab.config_check import ID
 from neglab.data.base import ImageFile
 from neglab.data.pictures import as_rgb
-from neglab.pipeline import ID
 from neglab.plots.contact_sheet import SIZE, Card, thumbnail
 from neglab.results.examples import Example
 

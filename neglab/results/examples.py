@@ -3,17 +3,20 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from neglab.config_check import ID
 from neglab.csv_cells import TableReader
 from neglab.files import open_table
 from neglab.metrics.explanation import class_share, label_shares
-from neglab.pipeline import ID, Evaluation, Parts
 from neglab.plots.contact_sheet import SIZE
 from neglab.results.results import unreadable, write_csv
 from neglab.types import LabelledEmbeddings, ScoreTable, TextBank
+
+if TYPE_CHECKING:
+    from neglab.pipeline import Evaluation, Parts
 
 NUM_EXAMPLES = 8  # images of each set
 NUM_NEGATIVES = 3  # negative labels of each image
@@ -47,7 +50,7 @@ class Example(NamedTuple):
     together: tuple[float, float] | None = None
 
 
-def most_wrong(parts: Parts, evaluation: Evaluation) -> list[Example]:
+def most_wrong(parts: "Parts", evaluation: "Evaluation") -> list[Example]:
     """Of the ID set the images most like OOD, of an OOD set those most like ID."""
     bank = TextBank(evaluation.id_labels, evaluation.negatives, parts.backbone.logit_scale)
     images = evaluation.embedded.images
@@ -120,7 +123,7 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def sample_rows(parts: Parts, examples: Sequence[Example]) -> list[tuple[Any, ...]]:
+def sample_rows(parts: "Parts", examples: Sequence[Example]) -> list[tuple[Any, ...]]:
     """The examples with small pictures, for a dashboard; their columns are SAMPLE_COLUMNS."""
     sources = {
         name: {str(source): source for source in dataset.images().sources} for name, dataset in parts.benchmark.items()

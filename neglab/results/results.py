@@ -18,7 +18,6 @@ from torch import Tensor
 from neglab.csv_cells import guarded
 from neglab.embedding.store import write_atomically
 from neglab.files import written_atomically
-from neglab.metrics import DetectionMetrics, IDAccuracy
 from neglab.metrics.merged import SortedScores
 from neglab.types import LabelSet, ScoredPair, UserError
 
@@ -35,6 +34,8 @@ Row = dict[str, Any]
 
 def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
     """All metrics of a run, as fractions, under the flat keys of metrics.json."""
+    from neglab.metrics import IDAccuracy  # here: it brings torchmetrics, for which readers of results need not wait
+
     result: dict[str, float] = {}
     for pair in pairs:
         accuracy = IDAccuracy()
@@ -53,6 +54,8 @@ def measure(pairs: Sequence[ScoredPair]) -> dict[str, float]:
 
 def detection(id_scores: Float[Tensor, " N"], ood_scores: Float[Tensor, " K"]) -> Mapping[str, Tensor | float]:
     """The detection metrics; very many scores are sorted on the disk (TMPDIR) instead of in memory."""
+    from neglab.metrics import DetectionMetrics
+
     batches = [
         (scores, torch.full((len(scores),), is_id)) for scores, is_id in ((id_scores, True), (ood_scores, False))
     ]

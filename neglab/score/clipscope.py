@@ -6,7 +6,6 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from neglab.ranges import Positive
 from neglab.score.base import Judgement, Score
@@ -78,7 +77,8 @@ def _score_chunk(images: Float[Tensor, "B D"], state: ClassCounts) -> tuple[Floa
     id_mass = logits.logsumexp(dim=1)
     negative_mass = (images @ state.negative_weights.T).logsumexp(dim=1).double()
     largest, nearest = logits.max(dim=1)
-    hits = one_hot(nearest, len(state.counts))
+    # `one_hot` would look at the indices before it uses them.
+    hits = torch.zeros_like(logits, dtype=torch.long).scatter(1, nearest[:, None], 1)
     before = state.counts + hits.cumsum(dim=0) - hits
     prior = before.gather(1, nearest[:, None]).squeeze(1) / before.sum(dim=1).double()
     share = (largest - id_mass).exp() * torch.sigmoid(id_mass - negative_mass)

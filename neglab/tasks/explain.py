@@ -11,11 +11,12 @@ from rich.table import Table
 
 from neglab import digits
 from neglab.compose import build, settled
+from neglab.config_check import ID
 from neglab.data.base import ImageDataset, ImageSource
 from neglab.data.photos import PHOTOS, Photos
 from neglab.digits import percent
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
-from neglab.pipeline import ID, Material, gather
+from neglab.pipeline import Material, gather
 from neglab.plots.explanation import Curve, Example, error_rate_curves, label_examples, theory_curves
 from neglab.results.classes import write_class_table
 from neglab.results.environment import write_environment

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
+from neglab.backbone.base import warn_of_half_precision_on_a_cpu
 from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
 from neglab.compose import compose
 from neglab.config_files import configs_folder
@@ -339,6 +340,18 @@ def test_the_fingerprint_is_of_weights_and_settings(tiny_model, backbone, tmp_pa
     assert load(tiny_model, transform="resize_256").fingerprint != backbone.fingerprint
     assert load(tiny_model, compile=True).fingerprint != backbone.fingerprint
     assert load(fakes.write_tiny_model(tmp_path, seed=1)).fingerprint != backbone.fingerprint
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_on_a_cpu_is_warned_of_once(tiny_model, backbone, caplog, precision):
+    warn_of_half_precision_on_a_cpu.cache_clear()
+    half, picture = load(tiny_model, precision=precision), torch.zeros(1, 3, 32, 32)
+    backbone.encode_text(["cat"])
+    assert not caplog.records  # neither at loading, where no device is known, nor for float32
+    half.encode_text(["cat"])
+    half.encode_image(picture)
+    (record,) = caplog.records
+    assert record.message.startswith(f"backbone.precision={precision} on a CPU")
 
 
 def test_long_texts(tiny_model, backbone, caplog):

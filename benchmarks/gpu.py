@@ -1,0 +1,208 @@
+"""What a GPU does of each road: images against the bare forward pass and decoding alone, texts, scores, the whole.
+
+`python -m benchmarks gpu` is made for one H100 with 16 cores, in under ten minutes. Device and sizes are arguments:
+`python -m benchmarks gpu device=cpu images=200 classes=5 words=300 model=ViT-B-32 precision=fp32 workers=2`.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
+
+from benchmarks.figure import Figure, Ratio, report
+from benchmarks.image_pass import HEIGHT, WIDTH, DecodedOnly, write_jpegs
+from neglab.backbone.base import Backbone
+from neglab.compose import Kept, build, compose
+from neglab.data.base import ImageFile, read_image
+from neglab.embedding.embedder import Embedder
+from neglab.pipeline import Parts, evaluate
+from neglab.wordnet import synsets
+
+DISTINCT = 1000  # pictures; more images are further names of these
+METHODS = ("negrefine", "neglabel", "adaneg", "interneg")
+WHOLE = METHODS[0]  # whose run is timed from an empty store on
+AIM_SECONDS = 60  # of the whole of 100,000 images on one H100; the authors' code took 5,256 s
+NO_GPU = (
+    "This benchmark needs a GPU, and torch finds none. To see that it works, run it small on the processor: "
+    "python -m benchmarks gpu device=cpu images=200 classes=5 words=300 model=ViT-B-32 precision=fp32 workers=2"
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured on what.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        images: in distribution and out of it, half and half.
+        classes: of the ID set.
+        words: of the corpus; 0: each method's own.
+        model: of open_clip, with random weights, or a schema with its own.
+        precision: of the towers.
+        workers: processes that decode.
+        batch: images per forward pass.
+    """
+
+    device: str = "cuda"
+    images: int = 100_000
+    classes: int = 1000
+    words: int = 0
+    model: str = "ViT-B-16"
+    precision: str = "bf16"
+    workers: int = 16
+    batch: int = 512
+
+    @classmethod
+    def typed(cls, arguments: Sequence[str]) -> "Sizes":
+        """Of words such as images=200.
+
+        Raises:
+            SystemExit: one is none of the sizes.
+        """
+        kinds = {field.name: field.type for field in fields(cls)}
+        values = dict(argument.partition("=")[::2] for argument in arguments)
+        if unknown := sorted(values.keys() - kinds.keys()):
+            raise SystemExit(f"There is no {', '.join(unknown)}; there are {', '.join(kinds)}, such as images=200.")
+        return cls(**{name: int(value) if kinds[name] is int else value for name, value in values.items()})  # pyright: ignore[reportArgumentType]
+
+
+def write_sets(folder: Path, sizes: Sizes) -> list[str]:
+    """Folders `id` and `outside`, and the words. Returns the overrides that name them."""
+    nouns = list(dict.fromkeys(one.lemmas[0] for one in synsets() if one.part_of_speech == "noun"))
+    nouns = [noun for noun in nouns if noun.replace(" ", "").isalpha()]  # names of folders
+    write_jpegs(folder / "pictures", min(DISTINCT, sizes.images))
+    pictures = sorted((folder / "pictures").iterdir())
+    for i in range(sizes.images):
+        place = folder / "outside" / "ood" if i % 2 else folder / "id" / nouns[i // 2 % sizes.classes]
+        place.mkdir(parents=True, exist_ok=True)
+        os.link(pictures[i % len(pictures)], place / f"{i:07d}.jpg")
+    overrides = [
+        "id_dataset=image_folder", f"id_dataset.root={folder}/id",
+        "ood_datasets=image_folder", f"ood_datasets.image_folder.root={folder}/outside",
+        "id_images=image_folder", f"id_images.dataset.root={folder}/id", "data.allow_shared=true",
+    ]  # fmt: skip
+    if sizes.words:
+        (folder / "words.txt").write_text("\n".join(nouns[sizes.classes :][: sizes.words]))
+        overrides += ["corpus=file", f"corpus.path={folder}/words.txt"]
+    return overrides
+
+
+def parts_of(method: str, sizes: Sizes, own: Sequence[str], store: Path, kept: Kept) -> Parts:
+    overrides = [
+        f"method={method}", "llm_filter=none", *own, "backbone=open_clip", f"backbone.model={sizes.model}",
+        f"backbone.precision={sizes.precision}", f"paths.store={store}", f"data.image_batch_size={sizes.batch}",
+        f"data.num_workers={sizes.workers}", f"trainer={'gpu' if sizes.device == 'cuda' else 'cpu'}",
+        "trainer.progress_bar=false",
+    ]  # fmt: skip
+    if sizes.words:  # the methods take more than so few words
+        takes_number = method in ("adaneg", "interneg")
+        share = f"num_labels={sizes.words // 2}" if takes_number else "fraction=0.5"
+        overrides += [f"negative_selector.{share}", "score.num_groups=1"]
+    return build(compose(overrides, output=store), kept)
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Until the device is done with it."""
+    begin = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+@torch.inference_mode()
+def forward(backbone: Backbone, pixels: torch.Tensor, sizes: Sizes) -> None:
+    """The bare passes of the towers over so many images."""
+    for i in range(0, sizes.images, sizes.batch):
+        backbone.encode_image(pixels[: sizes.images - i])
+
+
+def decode(folder: Path, backbone: Backbone, sizes: Sizes) -> None:
+    """Every picture, by as many processes as the pass takes, and no more of it."""
+    loader = DataLoader(
+        DecodedOnly(str(folder), backbone.image_transform()), batch_size=sizes.batch, num_workers=sizes.workers
+    )
+    for _ in loader:
+        pass
+
+
+@torch.inference_mode()
+def bare_rows(backbone: Backbone, pictures: Sequence[Path], device: str) -> torch.Tensor:
+    images = [read_image(ImageFile(path), backbone.image_transform()) for path in pictures]
+    return normalize(backbone.encode_image(torch.stack(images).to(device)), dim=1).cpu()
+
+
+def measure(**given: Any) -> Figure:
+    """On random weights and JPEGs made here; see `Sizes`."""
+    sizes = Sizes(**given)
+    if sizes.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(NO_GPU)
+    times: dict[str, float] = {}
+    stages: dict[str, dict[str, float]] = {}
+    kept = Kept()
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        own = write_sets(folder, sizes)
+        parts = parts_of(WHOLE, sizes, own, folder / "first", kept)
+        encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
+        words = parts.corpus.words([])
+        times["text bank"] = seconds_of(lambda: encoder.embed({}, [words]))
+        num_texts = encoder.num_encoded
+        sets: dict[str, torch.Tensor] = {}
+        times["images"] = seconds_of(
+            lambda: sets.update({name: rows.embeddings for name, rows in encoder.embed(parts.benchmark, [])[0].items()})
+        )
+        backbone = parts.backbone.to(sizes.device)
+        first = sorted((folder / "outside" / "ood").iterdir())[:8]
+        difference = float((bare_rows(backbone, first, sizes.device) - sets["image_folder"][: len(first)]).abs().max())
+        pixels = torch.zeros(sizes.batch, 3, *input_size(backbone), device=sizes.device)
+        forward(backbone, pixels, Sizes(**{**given, "images": sizes.batch}))  # what is set up once does not count
+        times["forward"] = seconds_of(lambda: forward(backbone, pixels, sizes))
+        times["decoding"] = seconds_of(lambda: [decode(folder / name, backbone, sizes) for name in ("id", "outside")])
+        for method in METHODS:
+            begin = time.perf_counter()
+            parts = parts_of(method, sizes, own, folder / "second", kept)
+            stages[method] = evaluate(parts).times
+            times[f"{method}, whole"] = time.perf_counter() - begin
+    return figure(sizes, times, stages, num_texts, difference)
+
+
+def input_size(backbone: Backbone) -> tuple[int, int]:
+    height, width = backbone.image_transform()(Image.new("RGB", (WIDTH, HEIGHT))).shape[1:]
+    return height, width
+
+
+def figure(
+    sizes: Sizes, times: dict[str, float], stages: dict[str, dict[str, float]], num_texts: int, difference: float
+) -> Figure:
+    """Rates, and the roads beside their bare limits."""
+    whole, is_as_aimed = times[f"{WHOLE}, whole"], sizes == Sizes(model=sizes.model, precision=sizes.precision)
+    rates = {"images into the store": sizes.images / times["images"], "texts": num_texts / times["text bank"]}
+    rates |= {f"{name} alone": sizes.images / times[name] for name in ("forward", "decoding")}
+    rates |= {f"images scored by {method}": sizes.images / stages[method]["score"] for method in METHODS}
+    slower = max(times["forward"], times["decoding"])
+    return Figure(
+        what=f"{sizes.images:,} JPEGs, {sizes.classes:,} classes, {sizes.model}, {sizes.precision}",
+        plain="forward pass alone, and decoding alone",
+        ratios=(
+            Ratio("images into the store / slower of decoding and forward pass", times["images"] / slower),
+            Ratio(f"{WHOLE} from an empty store, seconds", whole, AIM_SECONDS if is_as_aimed else None, at_most=True),
+            *(Ratio(f"{name}, per second", rate) for name, rate in rates.items()),
+        ),
+        difference=difference,
+        tolerance=1e-5 if sizes.precision == "fp32" else 2e-2,
+        details={"seconds": times, "stages": stages},
+    )
+
+
+if __name__ == "__main__":
+    report("gpu", lambda: measure(**vars(Sizes.typed(sys.argv[1:]))))
