@@ -63,10 +63,6 @@ class DensitySelector(NegativeSelector):
         everything = torch.ones(len(corpus), dtype=torch.bool)
         return lowest_per_part(self.sparsity(corpus), everything, corpus.parts_of_speech, self.fraction)
 
-    def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """The largest cosine similarity to an ID class; it plays no part in the choice."""
-        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()
-
     def sparsity(self, corpus: LabelSet) -> Float[Tensor, " W"]:
         """Mean logarithm of each word's smallest distances, from the store or computed once."""
         if corpus.lengths is None:
