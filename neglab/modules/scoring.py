@@ -143,7 +143,7 @@ class ScoringModule(L.LightningModule):
         return {"scores": scores, "predicted": self._nearest(images) if predicted is None else predicted}
 
     def _nearest(self, images: Float[Tensor, "B _"]) -> Int[Tensor, " B"]:
-        """The most similar ID class; a LocalScore's column is no part of an embedding."""
+        """The most similar ID class. A LocalScore's column is not part of the embedding."""
         return (images[:, : self.id_embeddings.shape[1]] @ self.id_embeddings.T).argmax(dim=1)
 
 
