@@ -21,7 +21,7 @@ class DensitySelector(NegativeSelector):
     """Keeps the words whose neighbourhood is densest. The ID classes play no part.
 
     With |a| the length of a word's embedding before it gets unit norm, two words lie |a_j| - 2 cos(j, k) + |a_k| apart,
-    and a word's sparsity is the mean logarithm of its num_neighbours + 1 smallest distances, that to itself among them.
+    and a word's sparsity is the mean logarithm of its num_neighbours + 1 smallest distances, its own included.
     CLIP's lengths are 7 to 10, so that they decide more than the cosines do: short embeddings are kept.
 
     Args:

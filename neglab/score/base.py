@@ -76,8 +76,8 @@ class Score(ABC, Generic[State]):
 class BankScore(Score[State]):
     """A pure function of the image and the text bank; the state is what the score prepares of the bank, once.
 
-    A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere and where the formula
-    takes powers (`RenyiScore`), whose last bits in torch depend on the length of the vector.
+    A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere and where the
+    formula takes powers (`RenyiScore`), whose last bits in torch depend on the length of the vector.
     """
 
     needs_encoder: ClassVar[bool] = False
