@@ -87,7 +87,8 @@ class ScoreAxis(NamedTuple):
         """Where the axis has a mark, and the score that it says."""
         low, high = float(self.edges[0]), float(self.edges[-1])
         if not self.is_logit:
-            return [(place, f"{place:g}") for place in MaxNLocator(5).tick_values(low, high) if low <= place <= high]
+            found = np.round(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high), 12) + 0.0  # no -0
+            return [(place, f"{place:g}") for place in found.tolist() if low <= place <= high]
         places = _placed(torch.tensor(TICKS, dtype=torch.float64), True).tolist()
         inside = [(place, f"{tick:.10g}") for place, tick in zip(places, TICKS, strict=True) if low <= place <= high]
         if len(inside) > 1:
