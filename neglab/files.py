@@ -19,7 +19,7 @@ from uuid import uuid4
 
 import msgspec
 
-from neglab.errors import UserError
+from neglab.errors import disk_full_said
 
 Record = TypeVar("Record")
 
@@ -153,21 +153,14 @@ def written_atomically(path: Path, num_bytes: int | None) -> Iterator[BinaryIO]:
         UserError: the disk is full; nothing but the temporary file is lost.
     """
     temporary = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk first
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            needed = "does not fit" if num_bytes is None else f"needs {num_bytes:,} bytes"
-            raise UserError(
-                f"The disk is full: {path} {needed}. What was finished is kept. Free some space, "
-                "or set paths.store (NEGLAB_STORE) to another disk, and run the same command again."
-            ) from error
-        raise
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    needed = "does not fit" if num_bytes is None else f"needs {num_bytes:,} bytes"
+    with disk_full_said(f"{path} {needed}. What was finished is kept."):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # before the rename, which may otherwise reach the disk first
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

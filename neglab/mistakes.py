@@ -2,7 +2,7 @@
 
 import errno
 
-from neglab.errors import UserError
+from neglab.errors import UserError, is_disk_full
 from neglab.typed_overrides import explained
 
 # Where a plugin of Hydra comes from, by what its error names.
@@ -46,7 +46,7 @@ def _config_or_disk(error: BaseException) -> str | None:
         return f"{error}. Give it on the command line: {error.full_key}=..."
     if isinstance(error, OmegaConfBaseException):
         return f"The config cannot be resolved: {error}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return f"The disk is full: {error}. Free some space and run the same command again."
     if isinstance(error, OSError) and error.errno in UNUSABLE:
         return f"A file or folder cannot be used: {error}. Change its permissions, or choose another place."

@@ -82,7 +82,7 @@ def merge_parts(parts: Sequence[Rows], num_rows: int) -> Rows:
 
 
 def check_complete(parts: Sequence[Rows], num_rows: int) -> None:
-    """Nothing is ever filled up or dropped in silence.
+    """Check that each row is there exactly once: nothing is ever filled in or dropped silently.
 
     Raises:
         RuntimeError: an index is missing or stands twice.
@@ -125,7 +125,7 @@ def write_in_order(path: Path, parts: Iterable[Rows], shape: tuple[int, int]) ->
 
 
 class MappedRows:
-    """The rows of a finished pass where it left them, too many to hold: a batch is copied out when it is asked for.
+    """The rows of a finished pass, left on disk since they are too many for memory; a batch is copied when asked for.
 
     Args:
         folder: of the pass's parts.
@@ -153,7 +153,7 @@ class MappedRows:
         return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        """A spawned process maps the files itself; what it were sent would be copied."""
+        """A spawned process maps the files itself: rows that are sent to it would be copied."""
         return {"folder": self.folder, "fits": self.fits}
 
     @cached_property
@@ -166,7 +166,7 @@ class MappedRows:
 
     @cached_property
     def _places(self) -> Int[Tensor, "2 N"]:
-        """Of each row, its part and its place there."""
+        """The part that holds each row, and its place there."""
         lengths = torch.tensor([len(part["index"]) for part in self._parts])
         number = torch.arange(len(lengths)).repeat_interleave(lengths)
         row = torch.cat([torch.arange(length) for length in lengths.tolist()])
@@ -177,7 +177,7 @@ class StoredRows:
     """Rows of texts, each found by the text itself, whatever list it came in first.
 
     A file holds the digests [2, n] of n texts, their first halves rising, and their rows [n, D]. Files are only added.
-    The last bits of a row may hang on the batch in which its text came first.
+    The last bits of a row may depend on the batch in which its text was first encoded.
 
     Args:
         folder: of texts whose rows were made in one way.
@@ -261,7 +261,7 @@ def read_tensors(path: Path, expected: str) -> Rows:
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Of names, shapes, types and values."""
+    """SHA-256 of names, shapes, types and values."""
     content = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         content.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -289,7 +289,7 @@ def checksum(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest_at(path: Path, stamp: Stamp) -> str:
-    """Of a file as it was at a time: the jobs of a sweep need not read it again."""
+    """SHA-256 of a file with this stamp, kept so that the jobs of a sweep need not read it again."""
     return file_digest(path)
 
 

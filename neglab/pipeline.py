@@ -1,4 +1,4 @@
-"""The way of the data: ID labels and corpus, selector, filter, text bank, images, score."""
+"""The pipeline of a run: embed ID labels and corpus, select and filter negatives, score the images."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ class ClassNames(ImageDataset):
     """ID classes that are known by name alone; it has no images.
 
     Args:
-        names: as `given_names` takes them: a list, or a file. A name that stands more than once counts once.
+        names: as `given_names` takes them: a list, or a file. A repeated name counts once.
 
     Raises:
         UserError: no names, an empty one, or a file that cannot be read.
@@ -48,7 +48,7 @@ class ClassNames(ImageDataset):
             raise UserError("class_names must be a list of names, or a file with one name per line; got none.")
         self.names = list(dict.fromkeys(given))
         if num_repeated := len(given) - len(self.names):
-            logger.warning("%d class names stand more than once and count once", num_repeated)
+            logger.warning("%d class names are repeated and count once", num_repeated)
 
     def class_names(self) -> Words:
         return Words.nouns(self.names)
@@ -86,7 +86,7 @@ class Parts:
 
     @property
     def before_the_towers(self) -> tuple[Any, ...]:
-        """What decides the embeddings: from the same objects come the same ones."""
+        """Everything that the embeddings depend on: equal objects give equal embeddings."""
         corpus = self.corpus if self.selector.needs_corpus else None
         data = (self.id_dataset, self.id_images, self.ood_datasets, corpus, self.selector.needs_lengths)
         return (self.backbone, self.prompts, *data, self.loading, self.devices, self.store.root)
@@ -94,7 +94,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the towers make of a run's images and names; neither selector nor filter nor score changes it.
+    """The embeddings of a run's images and names. Selector, filter and score leave them as they are.
 
     Attributes:
         source: `before_the_towers` of the parts that it was made from.
@@ -113,7 +113,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one run found out."""
+    """The outcome of one run."""
 
     pairs: list[ScoredPair]
     embedded: Embedded
@@ -126,11 +126,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Material:
-    """What there is before a score looks at it: the text bank and the embeddings of every set.
+    """What a score works with: the text bank and the embeddings of every set.
 
     Attributes:
         encoder: the run's prompts, store and devices.
-        embedded: images and names as the towers see them.
+        embedded: the embeddings of images and names.
         bank: ID classes, negatives and, for the methods that use them, few ID images.
         verdicts: what the filter decided.
         times: seconds per stage.
@@ -149,7 +149,7 @@ class Material:
 
 
 def check(parts: Parts, id_words: Words, corpus_words: Words, scored: bool) -> None:
-    """Raise a UserError for what cannot work, as far as configs, class names and words tell before the first pass."""
+    """Before the first pass, raise a UserError for what configs, class names and words show to be impossible."""
     num_id_images = 0
     if parts.id_images is not None:
         own_names = parts.id_images.class_names().names
@@ -192,13 +192,13 @@ def gather(
     earlier: Embedded | None = None,
     scored: bool = True,
 ) -> Material:
-    """ID labels and corpus, selector, filter, text bank, images.
+    """Everything that a score needs: embeddings, selected and filtered negatives, and the text bank of them.
 
     Args:
         parts: of the run.
         image_sets: which images to embed; None: the benchmark's.
-        earlier: of the benchmark, in an earlier job of the sweep; taken as it is where it was made from the same parts.
-        scored: the score is to work with what is gathered.
+        earlier: embeddings of an earlier job of the sweep; reused if they were made from the same parts.
+        scored: the score will be run, so what it needs is checked.
     """
     times: dict[str, float] = {}
     encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)

@@ -44,7 +44,7 @@ def lsn(
     own = context(**{"num_sets": 3, "class_specific": True, **knobs})
     trained = recipe(**{"optimiser": "adam", "momentum": 0.0, "learning_rate": 0.01, **(recipe_knobs or {})})
     first = coop() if positive is None else positive
-    return LSNLearner(first, own, trained, temperature, double_softmax, orthogonality, orthogonality_weight)
+    return LSNLearner(own, trained, temperature, double_softmax, first, orthogonality, orthogonality_weight)
 
 
 def built(learner, backbone, seed=0):

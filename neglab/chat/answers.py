@@ -5,7 +5,6 @@ standard tools, and handed on for replay. A line that is no whole answer, such a
 writing, or that holds an empty one, is skipped with a warning and costs only its own question.
 """
 
-import errno
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from rich.progress import Progress
 
 from neglab.chat.base import Chat
 from neglab.chat.replies import Verdict, too_many, verdict, without_thoughts
+from neglab.errors import disk_full_said
 from neglab.files import DamagedError, decode, digest, open_regular
 from neglab.types import UserError
 
@@ -128,16 +128,9 @@ class AnswerStore:
         self._offset += len(content)
 
     def _write(self, content: bytes) -> None:
-        try:
-            with self.path.open("ab") as file:
-                file.write(content)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise UserError(
-                    f"The disk is full: {self.path} cannot grow. The answers so far are kept. Free some space, or set "
-                    "paths.store (NEGLAB_STORE) to another disk, and run the same command again."
-                ) from error
-            raise
+        said = disk_full_said(f"{self.path} cannot grow. The answers so far are kept.")
+        with said, self.path.open("ab") as file:
+            file.write(content)
 
 
 class StoredAnswers:

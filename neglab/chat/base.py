@@ -1,7 +1,7 @@
 """The contract of a chat model: yes-no questions in, answers out; and free text for whoever needs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from neglab.chat.replies import Reply
@@ -47,6 +47,18 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     if not system or not rest:
         return rest
     return [{**rest[0], "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
+def require_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Hold a key of the config to a few values.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    choices = list(allowed)
+    if value not in choices:
+        shown = ", ".join("null" if choice is None else choice for choice in choices)
+        raise UserError(f"The language model's {name} must be one of {shown}; got {value!r}.")
 
 
 def require_count(name: str, value: Any, least: int) -> None:

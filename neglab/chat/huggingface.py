@@ -12,7 +12,7 @@ import torch
 import transformers
 from jinja2 import TemplateError
 
-from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count, without_system
+from neglab.chat.base import KEPT, Chat, Message, question_messages, require_choice, require_count, without_system
 from neglab.chat.next_token import NextToken, batches, longest_first, pad_left
 from neglab.chat.replies import Reply
 from neglab.types import UserError
@@ -65,16 +65,11 @@ class HuggingFaceChat(Chat):
         seed: int,
         system_prompt: str,
     ) -> None:
-        for name, value, allowed in (
-            ("dtype", dtype, DTYPES),
-            ("quantisation", quantisation, tuple(QUANTISATIONS)),
-            ("answer", answer, ANSWERS),
-        ):
-            if value not in allowed:
-                choices = ", ".join("null" if choice is None else choice for choice in allowed)
-                raise UserError(f"The language model's {name} must be one of {choices}; got {value!r}.")
-        for name, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)):
-            require_count(name, value, 1)
+        require_choice("dtype", dtype, DTYPES)
+        require_choice("quantisation", quantisation, QUANTISATIONS)
+        require_choice("answer", answer, ANSWERS)
+        require_count("batch_size", batch_size, 1)
+        require_count("max_new_tokens", max_new_tokens, 1)
         self.model = model
         self.revision = revision
         self.dtype = dtype

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from neglab.chat.base import KEPT, Chat, Message, question_messages, require_count, without_system
+from neglab.chat.base import KEPT, Chat, Message, question_messages, require_choice, require_count, without_system
 from neglab.chat.replies import Reply
 from neglab.chat.request_forms import ANSWER_FORMS, REASONING, chosen
 from neglab.types import UserError
@@ -68,23 +68,15 @@ class OpenAIChat(Chat):
     ) -> None:
         if urlsplit(base_url).scheme not in ("http", "https"):
             raise UserError(f"The language model's base_url must begin with http:// or https://; got {base_url!r}.")
-        for name, value, least in (
-            ("concurrency", concurrency, 1),
-            ("retries", retries, 0),
-            ("max_tokens", max_tokens, 1),
-        ):
-            require_count(name, value, least)
+        require_count("concurrency", concurrency, 1)
+        require_count("retries", retries, 0)
+        require_count("max_tokens", max_tokens, 1)
         if not isinstance(timeout, int | float) or timeout <= 0:
             raise UserError(f"The language model's timeout must be positive, in seconds; got {timeout!r}.")
         if not isinstance(temperature, int | float | None):
             raise UserError(f"The language model's temperature must be a number or null; got {temperature!r}.")
-        for name, value, allowed in (
-            ("limit_field", limit_field, LIMIT_FIELDS),
-            ("system_role", system_role, SYSTEM_ROLES),
-        ):
-            if value not in allowed:
-                choices = ", ".join("null" if choice is None else choice for choice in allowed)
-                raise UserError(f"The language model's {name} must be one of {choices}; got {value!r}.")
+        require_choice("limit_field", limit_field, LIMIT_FIELDS)
+        require_choice("system_role", system_role, SYSTEM_ROLES)
         self.base_url = base_url
         self.model = model
         self.concurrency = concurrency

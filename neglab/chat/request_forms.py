@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from neglab.types import UserError
+from neglab.chat.base import require_choice
 
 _SCHEMA = {
     "type": "object",
@@ -35,7 +35,5 @@ def chosen(name: str, value: str | None, forms: dict[str | None, dict[str, Any]]
     Raises:
         UserError: it has no such value.
     """
-    if value not in forms:
-        choices = ", ".join("null" if choice is None else choice for choice in forms)
-        raise UserError(f"The language model's {name} must be one of {choices}; got {value!r}.")
+    require_choice(name, value, forms)
     return forms[value]

@@ -51,7 +51,7 @@ class FileCorpus(Corpus):
             places = ", ".join(map(str, self.paths)) or "corpus.path, an empty list,"
             raise UserError(f"{places} must hold at least one label; it holds none.")
         if len(words) < len(rows):
-            logger.warning("%d labels of corpus.path stand more than once and count once", len(rows) - len(words))
+            logger.warning("%d labels of corpus.path are repeated and count once", len(rows) - len(words))
         return words
 
 

@@ -1,4 +1,4 @@
-"""From ID images to a threshold: which score accepts the wanted share of them, and how sure that is."""
+"""Finds a threshold on ID images: the score that accepts the wanted share of them, and how certain that share is."""
 
 import logging
 import math

@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 class Detector(OnHub):
     """Scores images by how well they belong to the ID classes: a higher score is more ID.
 
-    `create` makes one, `load` reads one back, `push_to_hub` and `from_pretrained` take it to others. A call's result
+    `create` makes one, `load` reads one back, `push_to_hub` and `from_pretrained` share it. A call's result
     depends on its images alone: nothing is kept between calls. Within a call, the scores that learn while they test
     (`method=adaneg`, `interneg`, `tanl`, `tins`, `clipscope`) take the images as one stream, in the order given; they
     begin anew with each call.
 
     Images may be PIL images, paths, folders, uint8 arrays [H, W, 3], uint8 tensors [3, H, W], or floating tensors
     [3, H, W] that went through `transform`; one of them, a batched array or tensor, or a list, an iterator or a
-    DataLoader of them (of its pairs the first counts). Pictures are turned as their EXIF orientation says. One that
-    cannot be read stops nothing. Large folders are for `neglab detect`, which stores embeddings and resumes.
+    DataLoader of them (of its pairs the first counts). Pictures are turned as their EXIF orientation says. An
+    unreadable picture stops nothing. Large folders are for `neglab detect`, which stores embeddings and resumes.
 
     Args:
         backbone: the dual encoder.
@@ -163,7 +163,7 @@ class Detector(OnHub):
 
     @property
     def threshold(self) -> float | None:
-        """An image is OOD where its score is below: as set, else as calibrated, else the score's neutral value.
+        """An image is OOD where its score is below it: the value set by hand or calibrated, else the neutral value.
 
         Setting it forgets a calibration. None: there is no threshold.
         """
@@ -225,7 +225,7 @@ class Detector(OnHub):
         return self.calibrate_embeddings(self._read(id_images).embeddings, id_acceptance, confidence, margin)
 
     def embed(self, images: ImageInput | Iterable[Any]) -> Float[Tensor, "N D"]:
-        """Unit-norm embeddings on the CPU; of a method that looks at patches (`glmcm`) with one column more.
+        """Unit-norm embeddings on the CPU, with one more column for a method that looks at patches (`glmcm`).
 
         Raises:
             UserError: an image cannot be read.
@@ -282,7 +282,7 @@ class Detector(OnHub):
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> "Detector":
-        """A saved detector; its scores are those of the one that was saved, bit for bit on the same kind of device.
+        """A saved detector. It gives the scores of the original, bit for bit on the same kind of device.
 
         Raises:
             UserError: none is there, it is damaged or of another version, or the backbone's weights are others.

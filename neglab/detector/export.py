@@ -55,7 +55,7 @@ class ScoringGraph(nn.Module):
 
 
 def whole(prepared: Any) -> Any:
-    """What a score prepared, without tensors that are views of larger ones: a file would hold those too."""
+    """What a score prepared, with views copied: a file would hold the larger tensors behind them."""
     if isinstance(prepared, Tensor):
         return prepared.contiguous().clone()
     return replace(prepared, **{field.name: whole(getattr(prepared, field.name)) for field in fields(prepared)})
@@ -106,7 +106,7 @@ def export(detector: Detector, path: str | Path, format: Format = "onnx") -> flo
 
 
 def score_of_one_image(detector: Detector) -> BankScore[Any]:
-    """The detector's score, if that and the backbone can be a graph from pixels to scores; a UserError if not."""
+    """The detector's score; a UserError unless it and the backbone can be a graph from pixels to scores."""
     method, scorer = f"method={detector.recipe.method}", detector.scorer
     instead = "Choose a method that judges each image by itself and by fixed texts, such as method=neglabel."
     if scorer.order_dependent:
@@ -126,7 +126,7 @@ def score_of_one_image(detector: Detector) -> BankScore[Any]:
 
 
 def description(detector: Detector) -> dict[str, str]:
-    """What a graph's file says beside the graph: text, and JSON where it is a list or a number."""
+    """The metadata of a graph's file: text, and JSON for lists and numbers."""
     found = {
         "neglab": __version__,
         "method": detector.recipe.method,
@@ -185,7 +185,7 @@ def _leave_out_unused(program: torch.export.ExportedProgram) -> None:
 
 
 def _difference(run: Any, detector: Detector) -> float:
-    """Between the scores of both on batches of several sizes."""
+    """The largest difference between the scores of both, on batches of several sizes."""
     size = detector.transform(Image.new("RGB", (8, 8))).shape
     draw, found = torch.Generator().manual_seed(0), []
     for count in PROBE_SIZES:

@@ -1,4 +1,4 @@
-"""Images of a Python program through the image tower, batch by batch; what cannot be read stops nothing."""
+"""Encodes the images of a Python program batch by batch; those that cannot be read stop nothing."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class ReadImages(NamedTuple):
-    """Images that went through the image tower.
+    """Images and their embeddings.
 
     Attributes:
         embeddings: of those that can be read, in their order.
@@ -32,7 +32,7 @@ class ReadImages(NamedTuple):
 
     @property
     def places(self) -> list[int]:
-        """Of those that can be read, among all."""
+        """Positions of those that can be read, among all."""
         return [i for i in range(len(self.paths)) if i not in self.errors]
 
 

@@ -1,4 +1,4 @@
-"""A detector's score with its bank on a device: prepared once where it may be, then asked batch by batch."""
+"""A detector's score with its bank on a device: prepared once if possible, then asked batch by batch."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -72,7 +72,7 @@ class Judge:
         return Judgement(scores.double(), torch.cat(predicted) if predicted else None)
 
     def is_constant(self) -> bool:
-        """An image at the first class and one opposite to it score alike."""
+        """Whether an image at the first class and one opposite to it score alike."""
         label = self.bank.id_labels.embeddings[:1].cpu()
         opposite = pad(torch.cat([label, -label]), (0, self.rows.width - label.shape[1]))
         return len(self(opposite).scores.unique()) == 1

@@ -1,4 +1,4 @@
-"""What a detector says of an image."""
+"""What a detector says about an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

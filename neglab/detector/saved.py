@@ -27,7 +27,7 @@ Count = Annotated[int, Meta(ge=1)]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a detector is built from again, beside its text bank.
+    """What a detector is rebuilt from, besides its text bank.
 
     Attributes:
         method: the preset's name, for people.
@@ -74,7 +74,7 @@ class Settings:
     """What decides a detector's scores and decisions, beside its text bank.
 
     Attributes:
-        recipe: what it is built from again.
+        recipe: what it is rebuilt from.
         threshold: as set or calibrated; None: the score's neutral value.
         calibration: what the threshold was found on; None: it was not.
     """

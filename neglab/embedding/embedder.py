@@ -1,4 +1,4 @@
-"""Look in the store, else one predict pass over all devices: the one road for texts and images."""
+"""Embeddings of texts and images: from the store, or else by one predict pass over all devices."""
 
 import logging
 import shutil
@@ -51,9 +51,9 @@ class Loading:
         max_unreadable: so many unreadable images per set are skipped; one more stops the run.
         score_batch_size: stored embeddings per scoring step.
         download: public sets that torchvision can fetch are fetched where they are missing.
-        allow_shared: sets that must not share images may.
-        hash_files: images are told by their content, for which each file is read once more; or else by place, inode,
-            times and size.
+        allow_shared: sets that share images are not refused.
+        hash_files: images are identified by their content, which reads each file once more; else by path, inode, times
+            and size.
     """
 
     image_batch_size: Count
@@ -70,7 +70,7 @@ Request = TypeVar("Request", TextRequest, ImageRequest)
 
 
 class Embedder(TokenDoor):
-    """The run's prompts, the store and the devices behind one door; it is the TextEncoder that methods see.
+    """Gives embeddings, with the run's prompts, store and devices. Methods see it as their TextEncoder.
 
     Args:
         backbone: the dual encoder.
@@ -81,7 +81,7 @@ class Embedder(TokenDoor):
 
     Attributes:
         unit: an image's row is an embedding, of unit norm.
-        num_encoded: items that went through the towers since construction, not found in the store.
+        num_encoded: items that were encoded since construction, since the store lacked them.
     """
 
     unit: ClassVar[bool] = True
@@ -97,7 +97,7 @@ class Embedder(TokenDoor):
     def embed(
         self, images: Mapping[str, ImageDataset], words: Sequence[Words], unshared: Sequence[Pair] = ()
     ) -> tuple[dict[str, LabelledEmbeddings], list[LabelSet]]:
-        """Embeddings of image sets and of names; everything that the store misses goes through one pass.
+        """Embeddings of image sets and of names; what the store lacks is encoded in one pass.
 
         Args:
             images: the sets, by name.
@@ -133,12 +133,12 @@ class Embedder(TokenDoor):
         return self._encoded(self._request(AS_GIVEN, texts, ("noun",) * len(texts)))
 
     def lengths(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, " N"]:
-        """How long the tower's embeddings of the prompted names are, of several prompts their mean."""
+        """The norm of each prompted name's embedding as the tower gives it; the mean over its prompts."""
         request = LengthRequest(self.store, self.text_identity, 1, self.prompts, names, parts_of_speech)
         return self._encoded(request).squeeze(1)
 
     def direct(self, gallery: Gallery | None = None) -> DirectTextEncoder:
-        """The encoder for a scoring pass: no pass of its own; what it encodes is kept in the store, name by name.
+        """The encoder to use while scoring: it starts no pass, and keeps in the store what it encodes, name by name.
 
         Args:
             gallery: the pictures of the images to be scored, for scores that look at them.
@@ -148,12 +148,12 @@ class Embedder(TokenDoor):
 
     @property
     def text_identity(self) -> dict[str, Any]:
-        """What decides the row of a text, for the store."""
+        """Everything that the row of a text depends on; part of its key in the store."""
         return {"backbone": self.backbone.fingerprint, "long_texts": getattr(self.backbone, "long_texts", None)}
 
     @property
     def image_identity(self) -> dict[str, Any]:
-        """What decides the row of an image beside its content and view, for the store."""
+        """Everything that the row of an image depends on besides its content and view; part of its key in the store."""
         return {"kind": "image", "backbone": self.backbone.fingerprint}
 
     @property
@@ -166,7 +166,7 @@ class Embedder(TokenDoor):
         return EmbeddingModule(self.backbone)
 
     def _task(self, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]) -> bytes | None:
-        """The pass for processes that help; None: this one is alone."""
+        """The pass as helping processes read it; None: this process works alone."""
         return described(self.backbone, self.loading.num_workers, jobs, finished)
 
     def _prompted(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> TextRequest:
@@ -190,7 +190,7 @@ class Embedder(TokenDoor):
         return self._stored(request)[0]
 
     def _fulfil(self, images: Sequence[ImageRequest], texts: Sequence[TextRequest]) -> None:
-        """Everything that the store misses goes through one pass."""
+        """Encode what the store lacks, in one pass."""
         images, texts = self._missing(images), self._missing(texts)
         if not images and not texts:
             return
@@ -222,7 +222,7 @@ class Embedder(TokenDoor):
         return entry, TextJob(entry.folder.name, texts, num_tokens, self.backbone.tokenize, batch_size)
 
     def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[list[Rows]]:
-        """The towers' rows of each job's items in parts, with those that an interrupted pass has left."""
+        """The rows of each job's items, in parts; those that an interrupted pass left are reused."""
         self._encode(work)
         made = [self._parts(entry, job) for entry, job in work]
         for parts, (_, job) in zip(made, work, strict=True):
@@ -230,7 +230,7 @@ class Embedder(TokenDoor):
         return made
 
     def _encode(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> None:
-        """Leave the rows of each job as parts of its entry, on top of those of an interrupted pass."""
+        """Write the rows of each job as parts of its entry, beside those of an interrupted pass."""
         finished = [self._finished_rows(entry, job) for entry, job in work]
         batches = EmbeddingBatches([job for _, job in work], finished)
         resumed = int(sum(rows.sum() for rows in finished))
@@ -243,7 +243,7 @@ class Embedder(TokenDoor):
             self.devices.encode(self._module, batches, folders, self.loading.num_workers, describe)
 
     def _missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Those without a readable entry. Two with one content are one piece of work."""
+        """The requests without a readable entry; two of equal content are encoded once."""
         return [one for one in {one.entry.folder: one for one in requests}.values() if self._read(one) is None]
 
     def _stored(self, request: TextRequest | ImageRequest) -> tuple[Tensor, Manifest]:
@@ -258,7 +258,7 @@ class Embedder(TokenDoor):
         return read_parts(entry.parts, RowsOf(len(job), (self.width,)))
 
     def _finished_rows(self, entry: Entry, job: EmbeddingJob) -> Bool[Tensor, " N"]:
-        """Rows that a pass has left, maybe with another batch size; none where they are no whole batches, each once."""
+        """The rows that an interrupted pass left; none if they are not whole batches of this pass, each once."""
         count = torch.zeros(len(job), dtype=torch.long)
         for part in self._parts(entry, job):
             count += torch.bincount(part["index"], minlength=len(job))

@@ -1,4 +1,4 @@
-"""What tells the files of a set apart: digests of their content, or where they lie and how they look from outside."""
+"""What identifies the files of a set: digests of their content, or their paths and what `stat` says of them."""
 
 import logging
 import os

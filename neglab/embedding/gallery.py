@@ -12,7 +12,7 @@ from neglab.types import LabelledEmbeddings
 
 
 class Gallery:
-    """Finds an image by its embedding, which is computed once per image and handed on to the bit.
+    """Finds an image by its embedding. Each is computed once and never changed, so equal bits mean the same image.
 
     Args:
         embedded: embeddings of each set, with the names of the images that could be read.

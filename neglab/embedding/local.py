@@ -1,4 +1,4 @@
-"""What is kept of the patches of images: one number of each image for a score, or all of few images for a learner."""
+"""What is kept of image patches: one number per image for a score, or all patches of a few images for a learner."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class PatchModule(L.LightningModule, ABC):
     """Encodes the patches of a batch of images on this rank's device. A row of NaN stands for an unreadable image.
 
     Args:
-        backbone: whose image tower has local embeddings.
+        backbone: its image tower gives local embeddings.
         shape: of what is kept of an image.
-        precision: that it is kept in.
+        precision: type of the numbers that are kept.
     """
 
     def __init__(self, backbone: Backbone, shape: tuple[int, ...], precision: torch.dtype) -> None:
@@ -40,7 +40,7 @@ class PatchModule(L.LightningModule, ABC):
 
     @abstractmethod
     def kept(self, patches: Float[Tensor, "B P D"]) -> Tensor:
-        """What is kept of the patches of images, as the tower gives them."""
+        """What to keep of these patches, which come as the tower gives them."""
 
     def predict_step(self, batch: EmbeddingBatch, batch_idx: int) -> tuple[str, Rows]:
         count, images = len(batch.positions), batch.images
@@ -76,7 +76,7 @@ class WholePatches(PatchModule):
 
 
 class _PatchEmbedder(Embedder):
-    """An embedder for what is kept of patches; with the store, devices and backbone of another."""
+    """An embedder for what is kept of patches; it shares the store, devices and backbone of another."""
 
     unit: ClassVar[bool] = False
 
@@ -85,11 +85,11 @@ class _PatchEmbedder(Embedder):
         self.backbone.check_patches()
 
     def _task(self, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]) -> None:
-        """Processes that help know images and texts alone."""
+        """None: helping processes can encode images and texts alone."""
 
 
 class LocalEmbedder(_PatchEmbedder):
-    """One number of each image's patches, kept in the store under all that decides it.
+    """One number per image, from its patches; its key in the store covers everything that it depends on.
 
     Args:
         other: whose store, devices and backbone it shares.
@@ -161,7 +161,7 @@ class PatchEmbedder(_PatchEmbedder):
 
 
 class ImageRows:
-    """What a score sees of images: their unit-norm embeddings, and of a LocalScore its column behind them.
+    """What a score sees of images: unit-norm embeddings, and for a LocalScore one more column.
 
     Args:
         backbone: encodes the images.
@@ -199,7 +199,7 @@ def with_local(
     score: LocalScore[Any],
     bank: TextBank,
 ) -> dict[str, LabelledEmbeddings]:
-    """Embedded sets with a LocalScore's column behind the embeddings; what the store misses goes through one pass.
+    """Embedded sets with a LocalScore's column appended; what the store lacks is computed in one pass.
 
     Args:
         embedder: that embedded the sets.

@@ -1,4 +1,4 @@
-"""The pass that costs time: images and texts through the towers, in one predict loop."""
+"""The expensive pass: images and texts are encoded in one predict loop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ class ImageJob(EmbeddingJob):
         return read_image(source, lambda image: self.transform(view(image, position, self._size)))
 
     def unreadable(self, positions: Sequence[int]) -> dict[int, str]:
-        """Why each image could not be read whose row is not finite.
+        """Why these images, whose rows are not finite, could not be read.
 
         Args:
             positions: of these rows.
@@ -163,7 +163,7 @@ class EmbeddingBatches(Dataset[EmbeddingBatch]):
 
     @property
     def contents(self) -> dict[str, tuple[str, int]]:
-        """By job, what its items are called and how many are to be done."""
+        """For each job, what its items are called and how many are left to do."""
         found: dict[str, tuple[str, int]] = {}
         for job, index in self.batches:
             unit = "images" if isinstance(job, ImageJob) else "texts"

@@ -1,4 +1,4 @@
-"""What is wanted of the embedder: names or images, their entry in the store, and how it is made."""
+"""Requests to the embedder: names or images, their entry in the store, and how to make it."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,11 +20,11 @@ from neglab.types import PartOfSpeech, TextEncoder
 
 
 class TextRequest:
-    """Names wanted in embeddings, which are made of the rows of their prompts.
+    """A request for the embeddings of names, which are made from the rows of their prompts.
 
     Args:
         store: where the entry is.
-        identity: what decides the row of a text.
+        identity: everything that the row of a text depends on.
         width: of the entry's rows.
         prompts: templates that turn names into texts.
         names: as a person writes them.
@@ -66,7 +66,7 @@ class TextRequest:
 
 
 class LengthRequest(TextRequest):
-    """Names of which it is wanted how long their embeddings are before they get unit norm."""
+    """A request for the norms that the embeddings of names have before they are normalised."""
 
     kind: ClassVar[str] = "lengths"
 
@@ -81,7 +81,7 @@ class ImageRequest:
 
     Args:
         store: where the entry is.
-        identity: what decides the row of an image, beside its content and view.
+        identity: everything that the row of an image depends on, besides its content and view.
         width: of a row.
         images: of the set.
         digests: of the files that they lie in.

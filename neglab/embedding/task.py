@@ -1,4 +1,4 @@
-"""A pass through the towers as plain data, for the processes that help the first one with it."""
+"""An encoding pass as plain data, for the processes that help the first one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +100,7 @@ class EncodingTask(Struct):
 def described(
     backbone: Backbone, num_workers: int, jobs: Sequence[EmbeddingJob], finished: Sequence[Bool[Tensor, " _"]]
 ) -> bytes | None:
-    """The task as JSON; None where a picture lies in a library's table or in a store: one process reads these alone."""
+    """The task as JSON; None if a picture lies in a library's table or in a store: the first process reads these."""
     records = []
     for job, done in zip(jobs, finished, strict=True):
         if (content := _content(job)) is None:

@@ -19,7 +19,7 @@ from neglab.types import PartOfSpeech, UserError, generator
 
 
 class TokenDoor:
-    """The part of a TextEncoder that goes by tokens: the backbone's own, with embeddings at unit norm."""
+    """The token methods of a TextEncoder: the backbone's own, with unit-norm embeddings."""
 
     backbone: Backbone
 
@@ -126,7 +126,7 @@ class DirectTextEncoder(TokenDoor, nn.Module):
 
 @contextmanager
 def forgetful_encoder(backbone: Backbone, prompts: PromptTemplates, batch_size: int) -> Iterator[DirectTextEncoder]:
-    """An encoder whose texts are forgotten behind the block: other batches would move the last bits of a later call."""
+    """An encoder that forgets its texts after the block: earlier calls must not move the last bits of later ones."""
     with tempfile.TemporaryDirectory(prefix="neglab-names-") as place:
         yield DirectTextEncoder(backbone, prompts, Path(place), batch_size)
 

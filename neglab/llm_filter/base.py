@@ -11,7 +11,8 @@ from typing import Literal, cast, get_args
 
 import torch
 
-from neglab.chat.answers import Question, Tally, parse
+from neglab.chat.answers import Question, StoredAnswers, Tally, parse
+from neglab.chat.base import Chat
 from neglab.types import FilterResult, LabelSet, PartOfSpeech, TextEncoder, UserError
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,23 @@ class QuestionFilter:
                     judgement.drop(question.kind.replace("_", " "), question.class_name or "")
                 case "unclear":
                     judgement.num_unclear += 1
+
+
+class ChatFilter(LabelFilter):
+    """NegRefine's filter, whose questions a language model answers; the answers are stored.
+
+    Args:
+        chat: who is asked.
+        num_nearest, max_unclear: see `QuestionFilter`.
+        store: folder of the store.
+    """
+
+    def __init__(self, chat: Chat, num_nearest: int, max_unclear: int | float, store: str) -> None:
+        self.chat = chat
+        self.questions = QuestionFilter(StoredAnswers(chat, store), num_nearest, max_unclear)
+
+    def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
+        return self.questions.apply(negatives, id_labels, encoder)
 
 
 def clean(label: str) -> str:

@@ -2,19 +2,15 @@
 
 from typing import Any
 
-from neglab.chat.answers import StoredAnswers
 from neglab.chat.huggingface import HuggingFaceChat
-from neglab.llm_filter.base import SYSTEM_PROMPT, LabelFilter, QuestionFilter
-from neglab.types import FilterResult, LabelSet, TextEncoder
+from neglab.llm_filter.base import SYSTEM_PROMPT, ChatFilter
 
 
-class HuggingFaceFilter(LabelFilter):
+class HuggingFaceFilter(ChatFilter):
     """NegRefine's filter with a chat model of the transformers library; answers are stored.
 
     Args:
-        num_nearest: n, ID classes that a label is compared with (`QuestionFilter`).
-        max_unclear: largest share of unclear answers (`QuestionFilter`).
-        store: folder of the store.
+        num_nearest, max_unclear, store: see `ChatFilter`.
         model, revision, dtype, device_map, quantisation, batch_size, answer, max_new_tokens, seed: see
             `HuggingFaceChat`.
 
@@ -36,7 +32,7 @@ class HuggingFaceFilter(LabelFilter):
         max_unclear: int | float,
         store: str,
     ) -> None:
-        self.chat = HuggingFaceChat(
+        chat = HuggingFaceChat(
             model=model,
             revision=revision,
             dtype=dtype,
@@ -48,7 +44,4 @@ class HuggingFaceFilter(LabelFilter):
             seed=seed,
             system_prompt=SYSTEM_PROMPT,
         )
-        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest, max_unclear)
-
-    def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
-        return self.questions.apply(negatives, id_labels, encoder)
+        super().__init__(chat, num_nearest, max_unclear, store)

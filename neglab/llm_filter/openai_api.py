@@ -3,19 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from neglab.chat.answers import StoredAnswers
 from neglab.chat.openai_api import OpenAIChat
-from neglab.llm_filter.base import SYSTEM_PROMPT, LabelFilter, QuestionFilter
-from neglab.types import FilterResult, LabelSet, TextEncoder
+from neglab.llm_filter.base import SYSTEM_PROMPT, ChatFilter
 
 
-class OpenAIAPIFilter(LabelFilter):
+class OpenAIAPIFilter(ChatFilter):
     """NegRefine's filter with any server that speaks OpenAI's chat completions; answers are stored.
 
     Args:
-        num_nearest: n, ID classes that a label is compared with (`QuestionFilter`).
-        store: folder of the store.
-        max_unclear: largest share of unclear answers (`QuestionFilter`).
+        num_nearest, max_unclear, store: see `ChatFilter`.
         base_url, model, concurrency, retries, timeout, temperature, max_tokens, limit_field, system_role, extra_fields,
             api_key_variable, reasoning, answer_form: see `OpenAIChat`.
 
@@ -42,7 +38,7 @@ class OpenAIAPIFilter(LabelFilter):
         max_unclear: int | float,
         store: str,
     ) -> None:
-        self.chat = OpenAIChat(
+        chat = OpenAIChat(
             base_url=base_url,
             model=model,
             concurrency=concurrency,
@@ -58,7 +54,4 @@ class OpenAIAPIFilter(LabelFilter):
             reasoning=reasoning,
             answer_form=answer_form,
         )
-        self.questions = QuestionFilter(StoredAnswers(self.chat, store), num_nearest, max_unclear)
-
-    def apply(self, negatives: LabelSet, id_labels: LabelSet, encoder: TextEncoder) -> FilterResult:
-        return self.questions.apply(negatives, id_labels, encoder)
+        super().__init__(chat, num_nearest, max_unclear, store)

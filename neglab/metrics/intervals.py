@@ -60,7 +60,7 @@ def percentile_interval(values: Float[Tensor, " R"], level: float) -> tuple[floa
 
 
 def two_sided_p(differences: Float[Tensor, " R"]) -> float:
-    """How readily the resamples put a paired difference on the other side of zero; at least 2 / (R + 1).
+    """Two-sided p-value of a paired difference: how often resamples change its sign; at least 2 / (R + 1).
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 4.2, for the added one.
     """

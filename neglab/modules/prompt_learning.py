@@ -44,7 +44,7 @@ class TrainingBatch(NamedTuple):
 
 
 class FewShotEmbeddings(Dataset[TrainingBatch]):
-    """The training images' embeddings, by a batch's positions and size; their patches are read as they are needed."""
+    """The training images' embeddings, indexed by the positions and size of a batch; patches are read when needed."""
 
     def __init__(self, images: LabelledEmbeddings, patches: MappedRows | None) -> None:
         self.images, self.patches = images, patches
@@ -102,7 +102,7 @@ class PromptLearningModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         for group in self.trainer.optimizers[0].param_groups:
-            # From the epoch alone, so that a resumed pass goes on exactly.
+            # From the epoch alone, so that a resumed pass continues exactly.
             group["lr"] = self.learner.recipe.rate(self.state.num_epochs + self.current_epoch)
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
@@ -116,9 +116,9 @@ class PromptLearningModule(L.LightningModule):
         return loss
 
     def check(self) -> None:
-        """Raise a UserError where the epoch's loss, or what its steps left, is not finite.
+        """Raise a UserError where the epoch's loss, or a parameter after it, is not finite.
 
-        Once an epoch, since a look at each step's loss would wait for the device; the mean keeps what was not finite.
+        Once an epoch, since reading each step's loss would wait for the device; a mean stays NaN once a loss was.
         """
         values = [self.trainer.callback_metrics["loss"], *self.learner.own_parameters()]
         if not all(value.isfinite().all() for value in values):
@@ -176,7 +176,7 @@ class Training:
     """How and where prompts are trained.
 
     Attributes:
-        devices: a batch is dealt out over them.
+        devices: each batch is split over them.
         precision: Lightning's: "32-true", or "16-mixed" or "bf16-mixed" for autocast on a GPU.
         seed: of the order of the images.
         states: folder of the states for a resumed run.
@@ -190,7 +190,7 @@ class Training:
     curves_path: Path
 
     def state(self, learner: PromptLearner) -> TrainingState:
-        """Where an interrupted run has left this stage."""
+        """The state in which an interrupted run left this stage."""
         return TrainingState.read(self._path(learner), list(learner.own_parameters()))
 
     def _path(self, learner: PromptLearner) -> Path:
@@ -205,7 +205,7 @@ class Training:
         log: Callable[[Curve], None],
         patches: MappedRows | None = None,
     ) -> None:
-        """Train one stage to its end, from where an interrupted run has left it.
+        """Train one stage to its end, from where an interrupted run left it.
 
         Args:
             tower: of the frozen backbone.

@@ -1,7 +1,7 @@
 """The pass over stored embeddings: each image's ID score and predicted ID class.
 
-A score that judges each image by itself takes them in batches, dealt out over the devices. One that learns from the
-stream takes each OOD set's stream as a whole, so that the streams are dealt out.
+Batches are dealt out over the devices where a score judges each image by itself. Where it learns from the stream, whole
+streams are dealt out, one for each OOD set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ class ScoringModule(L.LightningModule):
         return batch.dataset, {"index": batch.positions, **self._columns(judgement, batch.embeddings)}
 
     def _replay(self, batch: StreamBatch) -> Rows:
-        """Score from the initial state, which stays as it is for the next stream."""
+        """Score from the initial state, which is kept unchanged for the next stream."""
         state, found = self.state, []
         for images in batch.steps():
             judgement, state = self.score.step(state, images)
@@ -143,7 +143,7 @@ class ScoringModule(L.LightningModule):
         return {"scores": scores, "predicted": self._nearest(images) if predicted is None else predicted}
 
     def _nearest(self, images: Float[Tensor, "B _"]) -> Int[Tensor, " B"]:
-        """The most similar ID class; a LocalScore's column is no part of an embedding."""
+        """The most similar ID class. A LocalScore's column is not part of the embedding."""
         return (images[:, : self.id_embeddings.shape[1]] @ self.id_embeddings.T).argmax(dim=1)
 
 
@@ -226,7 +226,7 @@ def score_streams(
 def _in_own_order(
     name: str, images: LabelledEmbeddings, order: Tensor, scores: Tensor, predicted: Tensor, first: int
 ) -> ScoreTable:
-    """The rows of one set's images, which stand at positions `first` and up before the stream's order."""
+    """The rows of one set's images, in the set's order; before the stream's shuffle they begin at position `first`."""
     places = order.argsort()
     places = places[(order[places] >= first) & (order[places] < first + len(images))]
     own = order[places] - first

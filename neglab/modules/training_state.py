@@ -1,4 +1,4 @@
-"""Where the training of prompts stands after an epoch, kept so that a stopped run goes on exactly there."""
+"""The state of prompt training after an epoch, kept so that a stopped run resumes exactly there."""
 
 import csv
 import io
@@ -41,7 +41,7 @@ class StateNotes:
 
 @dataclass
 class TrainingState:
-    """Where a stage stands at the end of an epoch; safetensors only, so reading one runs no code.
+    """The state of a stage at the end of an epoch; safetensors only, so reading one runs no code.
 
     Attributes:
         num_epochs: finished ones.

@@ -1,7 +1,7 @@
 """Every word of the corpus is a negative label."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector
@@ -23,7 +23,3 @@ class AllSelector(NegativeSelector):
     ) -> Int[Tensor, " M"]:
         left_out = set(id_labels.names) if self.remove_id_names else set()
         return torch.tensor([i for i, name in enumerate(corpus.names) if name not in left_out], dtype=torch.long)
-
-    def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """The largest cosine similarity to an ID class."""
-        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()

@@ -19,7 +19,7 @@ class NegativeSelector(ABC):
     """Selects negative labels.
 
     Attributes:
-        needs_corpus: False: the corpus is not even encoded.
+        needs_corpus: if False, the corpus is not even encoded.
         needs_id_images: the choice depends on few ID images.
         needs_lengths: the corpus must say how long the text tower's own embeddings are (`LabelSet.lengths`).
     """
@@ -29,7 +29,7 @@ class NegativeSelector(ABC):
     needs_lengths: ClassVar[bool] = False
 
     def most(self, corpus: Words, id_names: Sequence[str]) -> int:
-        """So many negatives can be selected at most; asked before anything is embedded.
+        """The largest number of negatives that can be selected; asked before anything is embedded.
 
         Raises:
             UserError: the corpus or the ID classes are too few.
@@ -42,9 +42,12 @@ class NegativeSelector(ABC):
     ) -> Int[Tensor, " M"]:
         """Positions in the corpus, in the order in which the score takes the negatives."""
 
-    @abstractmethod
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """How near to the ID classes the selector finds each label; written beside the chosen negatives."""
+        """How near to the ID classes each label is, written beside the chosen negatives.
+
+        By default the largest cosine to an ID class; a selector that chooses by another measure overrides it.
+        """
+        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()
 
 
 def quotas(counts: Mapping[PartOfSpeech, int], fraction: Fraction) -> dict[PartOfSpeech, int]:
@@ -89,7 +92,7 @@ def check_any(count: int, num_words: int) -> None:
 
 
 def check_size(fraction: Fraction | None, num_labels: int | None) -> None:
-    """How many labels a selector is to keep: shares in (0, 1] or a number, one of the two.
+    """Check that a selector is told either a share or a number of labels to keep.
 
     Raises:
         UserError: neither or both are set.

@@ -14,7 +14,7 @@ CHUNK_ELEMENTS = 2**24  # similarities held at once: 64 MiB
 
 
 class CLIPScopeSelector(NegativeSelector):
-    """Keeps both ends of the corpus, a word's similarity being its k-th largest cosine to the ID classes.
+    """Keeps the least and the most similar words; similarity is the k-th largest cosine to the ID classes.
 
     Names and synonyms of ID classes are among the nearest words; nothing removes them.
 

@@ -21,7 +21,7 @@ class DensitySelector(NegativeSelector):
     """Keeps the words whose neighbourhood is densest. The ID classes play no part.
 
     With |a| the length of a word's embedding before it gets unit norm, two words lie |a_j| - 2 cos(j, k) + |a_k| apart,
-    and a word's sparsity is the mean logarithm of its num_neighbours + 1 smallest distances, that to itself among them.
+    and a word's sparsity is the mean logarithm of its num_neighbours + 1 smallest distances, its own included.
     CLIP's lengths are 7 to 10, so that they decide more than the cosines do: short embeddings are kept.
 
     Args:
@@ -62,10 +62,6 @@ class DensitySelector(NegativeSelector):
         self.most(corpus.words, id_labels.names)
         everything = torch.ones(len(corpus), dtype=torch.bool)
         return lowest_per_part(self.sparsity(corpus), everything, corpus.parts_of_speech, self.fraction)
-
-    def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """The largest cosine similarity to an ID class; it plays no part in the choice."""
-        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()
 
     def sparsity(self, corpus: LabelSet) -> Float[Tensor, " W"]:
         """Mean logarithm of each word's smallest distances, from the store or computed once."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from neglab.negative_selector.base import Fraction, NegativeSelector, check_size, quotas
@@ -47,7 +47,3 @@ class RandomSelector(NegativeSelector):
     ) -> Int[Tensor, " M"]:
         count = self.most(corpus.words, id_labels.names)
         return torch.randperm(len(corpus), generator=generator(self.seed))[:count]
-
-    def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        """The largest cosine similarity to an ID class; it plays no part in the draw."""
-        return (labels.embeddings @ id_labels.embeddings.T).amax(dim=1).cpu()

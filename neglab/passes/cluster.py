@@ -38,7 +38,7 @@ class Message(Struct):
 
 
 class Outcome(Struct):
-    """What another process made of a task.
+    """How another process fared with a task.
 
     Attributes:
         mistake: message of a user's mistake.

@@ -1,4 +1,4 @@
-"""What a pass makes goes to its sink in parts: a killed pass loses little, a long one leaves few files."""
+"""Hands the results of a pass to its sink in parts: a killed pass loses little, a long one leaves few files."""
 
 import time
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class PartSink(Protocol):
 class RowCollector:
     """Collects what `predict_step` returns, job by job, and hands it to the sink in parts.
 
-    As a context it hands over the rest at its end, also where an error ends it.
+    Used as a context, it hands over the rest at the end, after an error too.
     """
 
     def __init__(self, sink: PartSink) -> None:

@@ -104,7 +104,7 @@ class Devices:
         num_workers: int,
         describe: Callable[[], bytes | None],
     ) -> None:
-        """`predict` for passes through the towers, which other machines can help with.
+        """`predict` for encoding passes, with which other machines can help.
 
         Args:
             module: that encodes.
@@ -185,7 +185,7 @@ class Devices:
         return RankBatches(batches) if self.strategy == "ddp_spawn" else None
 
     def at_most(self, num_batches: int) -> "Devices":
-        """These devices, or as many of them as there are batches: Lightning takes no rank without one."""
+        """These devices, at most one per batch: Lightning accepts no rank without a batch."""
         if self.strategy != "ddp_spawn":
             return self
         wanted = self.devices if isinstance(self.devices, int) and self.devices > 0 else torch.cuda.device_count()
@@ -196,7 +196,7 @@ class Devices:
     def trainer(
         self, callbacks: Sequence[Callback], leave_bar: bool, precision: str | None = None, **options: Any
     ) -> L.Trainer:
-        """A Trainer on these devices that keeps to itself: no logger, no checkpoints, no sampler of its own.
+        """A quiet Trainer on these devices: no logger, no checkpoints, no sampler of its own.
 
         Args:
             callbacks: beside the progress bar and the thread count.
@@ -239,7 +239,7 @@ class Devices:
 
 @contextmanager
 def users_mistakes() -> Iterator[None]:
-    """Around a pass: Ctrl-C is one again, and a UserError from a worker or a spawned process is one too."""
+    """Around a pass: Ctrl-C and the UserErrors of other processes are raised as what they are."""
     try:
         yield
     except SystemExit as stop:  # Lightning turns Ctrl-C into an exit

@@ -1,7 +1,7 @@
-"""Processes that torchrun or srun started together: this one's place among them, and the line between them.
+"""Processes that torchrun or srun started together: this one's place among them, and the connection between them.
 
-The line is torch's key-value store at the first process. Only JSON goes over it, read into typed records: what is on
-the network may come from anyone, and must not name code. Imports torch only where there are several processes.
+The connection is torch's key-value store at the first process. Only JSON goes over it, read into typed records: what
+is on the network may come from anyone, and must not name code. Imports torch only where there are several processes.
 """
 
 import logging
@@ -83,7 +83,7 @@ class Line:
         return number
 
     def hear(self, key: str, kind: type[Record], rank: int) -> Record:
-        """What another process tells, once it does; as long as it shows signs of life.
+        """Wait for what another process tells, as long as it shows signs of life.
 
         Raises:
             UserError: it is lost, or tells something else.
@@ -116,7 +116,7 @@ class Line:
         """Wait until all processes have come.
 
         Raises:
-            UserError: one has not in time.
+            UserError: one has not come in time.
         """
         start = time.monotonic()
         while absent := [i for i in range(self.place.num_processes) if not self.store.add(f"beats of {i}", 0)]:
@@ -200,7 +200,7 @@ def _waiting(place: Launch, address: str) -> str:
 
 @contextmanager
 def _said(message: str) -> Iterator[None]:
-    """Say what is waited for, once it takes long; a library that waits must not keep it back."""
+    """Say what is waited for once it takes long, even while a library blocks."""
     timer = Timer(REMARK, lambda: sys.stderr.write(f"{message}\n"))
     timer.daemon = True
     timer.start()

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from neglab.passes.prediction import RAISED_ELSEWHERE
 from neglab.types import UserError
+from neglab.weights.loading import brief
 
 ANSWER = 60.0  # seconds in which a machine of the cluster must say what it has installed
 REACH = 10.0  # seconds in which the cluster's address must answer
@@ -67,7 +68,7 @@ def check_versions(ray: ModuleType) -> None:
         try:
             found = ray.get(answer, timeout=ANSWER)
         except ray.exceptions.RayError as error:
-            found = None if "PackageNotFoundError" in str(error) else f"no answer ({brief(error)})"
+            found = None if "PackageNotFoundError" in str(error) else f"no answer ({first_line(error)})"
         if found != (own := own_versions()[name]):
             raise UserError(
                 f"All machines of the Ray cluster must have {name} {own}; {machine} has {found or 'none'}. "
@@ -80,9 +81,9 @@ def own_versions() -> dict[str, str]:
     return {name: version(name) for name in ("neglab", "torch")}
 
 
-def brief(error: BaseException) -> str:
-    """The first line of a library's error."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def first_line(error: BaseException) -> str:
+    """Of a library's error; below it stands the other machine's traceback."""
+    return brief(str(error).strip().partition("\n")[0] or type(error).__name__)
 
 
 @contextmanager
@@ -107,16 +108,16 @@ def told(error: BaseException) -> Exception:
         return UserError(message.partition("\n\n")[0].strip())
     if "OutOfMemoryError" in text or "MemoryError" in text:
         return UserError(
-            f"A worker of the Ray cluster ran out of memory ({brief(error)}). Lower data.image_batch_size or raise "
-            f"trainer.cpus_per_actor, so that fewer run beside each other. {KEPT}"
+            f"A worker of the Ray cluster ran out of memory ({first_line(error)}). Lower data.image_batch_size or "
+            f"raise trainer.cpus_per_actor, so that fewer run beside each other. {KEPT}"
         )
     if "OutOfDiskError" in text or "No space left on device" in text or "ObjectStoreFullError" in text:
         return UserError(
-            f"A machine of the Ray cluster has a full disk ({brief(error)}). Free some space there, or start Ray with "
-            f"--temp-dir on another disk. {KEPT}"
+            f"A machine of the Ray cluster has a full disk ({first_line(error)}). Free some space there, or start "
+            f"Ray with --temp-dir on another disk. {KEPT}"
         )
     if "ModuleNotFoundError" in text:
         return UserError(f"A machine of the Ray cluster lacks a package: {text.rpartition('ModuleNotFoundError: ')[2]}")
     if any(sign in f"{type(error).__name__}: {text}" for sign in LOST):
-        return UserError(f"A worker of the Ray cluster is lost ({brief(error)}). {KEPT}")
+        return UserError(f"A worker of the Ray cluster is lost ({first_line(error)}). {KEPT}")
     return RuntimeError(f"in a worker of the Ray cluster: {text}")

@@ -1,6 +1,7 @@
 """Score histograms and ROC curves as PNG files."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 # Okabe and Ito's palette: told apart by colour-blind readers.
@@ -79,14 +81,19 @@ class ScoreAxis(NamedTuple):
         panel.set_yticks([])
         panel.tick_params(labelsize=7)
         if self.is_logit:
-            places = _placed(torch.tensor(TICKS, dtype=torch.float64), True).numpy()
-            inside = [i for i, place in enumerate(places) if self.edges[0] <= place <= self.edges[-1]]
-            if len(inside) > 1:
-                inside = inside[:: -(-len(inside) // MOST_TICKS)]
-                panel.set_xticks([places[i] for i in inside], [f"{TICKS[i]:.10g}" for i in inside])
-            else:
-                ends = torch.tensor(self.edges[[0, -1]]).sigmoid().tolist()
-                panel.set_xticks(self.edges[[0, -1]], [f"{end:.4g}" for end in ends])
+            panel.set_xticks(*zip(*self.ticks(), strict=True))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where the axis has a mark, and the score that it says."""
+        low, high = float(self.edges[0]), float(self.edges[-1])
+        if not self.is_logit:
+            found = np.round(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high), 12) + 0.0  # no -0
+            return [(place, f"{place:g}") for place in found.tolist() if low <= place <= high]
+        places = _placed(torch.tensor(TICKS, dtype=torch.float64), True).tolist()
+        inside = [(place, f"{tick:.10g}") for place, tick in zip(places, TICKS, strict=True) if low <= place <= high]
+        if len(inside) > 1:
+            return inside[:: -(-len(inside) // MOST_TICKS)]
+        return [(end, f"{share:.4g}") for end, share in ((end, 1 / (1 + math.exp(-end))) for end in (low, high))]
 
 
 def _placed(scores: Float[Tensor, " _"], is_logit: bool) -> Float[Tensor, " _"]:
@@ -99,13 +106,17 @@ def draw_scores(
     """Both histograms, and the score that 95% of the ID images reach."""
     for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (ood_scores, OOD_COLOURS[0], name)):
         # One outline: a patch per bin takes three times as long, and a sweep draws this in every job.
-        counts, _ = np.histogram(axis.placed(values), bins=axis.edges)
-        panel.stairs(counts / len(values), axis.edges, fill=True, alpha=0.55, color=colour, label=label)
+        panel.stairs(histogram(axis, values), axis.edges, fill=True, alpha=0.55, color=colour, label=label)
     reached = torch.quantile(id_scores.double().cpu(), 1 - RECALL, interpolation="lower")
     panel.axvline(axis.placed(reached[None])[0], color="0.25", linewidth=1, linestyle=":", label="95% of ID")
     axis.mark(panel)
     panel.legend(frameon=False, fontsize=7)
     panel.set_xlabel("ID score (higher = more in-distribution)", fontsize=8)
+
+
+def histogram(axis: ScoreAxis, scores: Float[Tensor, " _"]) -> np.ndarray:
+    """The share of the scores in each of the axis's bins."""
+    return np.histogram(axis.placed(scores), bins=axis.edges)[0] / len(scores)
 
 
 def roc_curves(

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -145,10 +145,12 @@ class TrainedContext(nn.Module):
         return encode(*self.built(self.vectors))
 
 
+@dataclass(eq=False, repr=False)
 class PromptLearner(nn.Module, ABC):
     """Prompts of the ID classes that are trained on few ID images while both towers stay as they are.
 
-    Constructed with its settings alone; `build` looks up the classes and gives the parameters their first values.
+    Constructed with its settings alone, to which a subclass adds its own as fields; `build` looks up the classes and
+    gives the parameters their first values.
 
     Args:
         context: the trained vectors.
@@ -164,10 +166,15 @@ class PromptLearner(nn.Module, ABC):
     name: ClassVar[str]
     needs_patches: ClassVar[bool] = False
 
-    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: Positive, double_softmax: bool) -> None:
-        super().__init__()
-        self.context, self.recipe = context, recipe
-        self.temperature, self.double_softmax = temperature, double_softmax
+    context: TrainedContext
+    recipe: Recipe
+    temperature: Positive
+    double_softmax: bool
+
+    def __new__(cls, *settings: Any, **named: Any) -> Any:
+        learner = super().__new__(cls)
+        nn.Module.__init__(learner)  # before the dataclass hands it the first module
+        return learner
 
     def stages(self) -> "Iterator[PromptLearner]":
         """The learners that train one after the other; this one is the last."""
@@ -186,7 +193,6 @@ class PromptLearner(nn.Module, ABC):
         """What this stage trains."""
         return list(self.parameters())
 
-    @abstractmethod
     def losses(
         self,
         encode: TokenEncoder,
@@ -196,12 +202,16 @@ class PromptLearner(nn.Module, ABC):
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
         """Each image's loss, to be averaged, and a penalty that no image owns, to be added.
 
+        Here the cross entropy of the similarities, and no penalty; a learner with another loss says its own.
+
         Args:
             encode: the text tower.
             images: unit-norm embeddings.
             labels: their classes.
             patches: their patches, unit norm, in half precision; where a stage of the learner needs them.
         """
+        logits = self.similarities(encode, images) / self.temperature
+        return cross_entropies(logits, labels, self.double_softmax), logits.new_zeros(())
 
     @abstractmethod
     def similarities(self, encode: TokenEncoder, images: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:

@@ -1,30 +1,27 @@
 """CoCoOp: a context that a small network shifts for each image."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.context.prompts import MetaNet, TokenEncoder, conditional_texts
-from neglab.prompt_learner.base import PromptLearner, Recipe, TrainedContext, cross_entropies
-from neglab.ranges import Positive
+from neglab.prompt_learner.base import PromptLearner
 from neglab.types import UserError
 
 PROMPTS_AT_ONCE = 4096
 
 
+@dataclass(eq=False, repr=False)
 class CoCoOpLearner(PromptLearner):
     """Positive prompts "[v_1 + m(x)] ... [v_n + m(x)] name.": every image x has its own text embeddings.
 
-    Args:
-        context: one set, shared by the classes.
-        recipe: how context and meta-net are optimised.
-        temperature: tau, divides the cosine similarities in the loss.
-        double_softmax: the cross entropy takes softmax shares for logits.
+    Args: those of `PromptLearner`, with one context that the classes share.
 
     Raises:
         UserError: a context of several sets or of each class.
@@ -36,29 +33,18 @@ class CoCoOpLearner(PromptLearner):
     """
 
     name: ClassVar[str] = "cocoop"
-    meta_net: MetaNet
+    meta_net: MetaNet = field(init=False)
 
-    def __init__(self, context: TrainedContext, recipe: Recipe, temperature: Positive, double_softmax: bool) -> None:
-        super().__init__(context, recipe, temperature, double_softmax)
-        if context.class_specific or context.num_sets > 1:
+    def __post_init__(self) -> None:
+        if self.context.class_specific or self.context.num_sets > 1:
             raise UserError(
                 "CoCoOp has one context for all classes; got "
-                f"context.class_specific={context.class_specific} and context.num_sets={context.num_sets}."
+                f"context.class_specific={self.context.class_specific} and context.num_sets={self.context.num_sets}."
             )
 
     def build(self, backbone: Backbone, class_names: Sequence[str], generator: torch.Generator) -> None:
         super().build(backbone, class_names, generator)
         self.meta_net = MetaNet(backbone.embedding_dim, self.context.vectors.shape[3], generator)
-
-    def losses(
-        self,
-        encode: TokenEncoder,
-        images: Float[Tensor, "B D"],
-        labels: Int[Tensor, " B"],
-        patches: Float[Tensor, "B P D"] | None = None,
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
-        logits = self.similarities(encode, images) / self.temperature
-        return cross_entropies(logits, labels, self.double_softmax), logits.new_zeros(())
 
     def similarities(self, encode: TokenEncoder, images: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         prompts, found = self.context.built, []

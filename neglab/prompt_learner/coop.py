@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from neglab.context.prompts import TokenEncoder
-from neglab.prompt_learner.base import PromptLearner, cross_entropies, ensemble
+from neglab.prompt_learner.base import PromptLearner, ensemble
 
 
 class CoOpLearner(PromptLearner):
@@ -20,16 +20,6 @@ class CoOpLearner(PromptLearner):
     """
 
     name: ClassVar[str] = "coop"
-
-    def losses(
-        self,
-        encode: TokenEncoder,
-        images: Float[Tensor, "B D"],
-        labels: Int[Tensor, " B"],
-        patches: Float[Tensor, "B P D"] | None = None,
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
-        logits = self.similarities(encode, images) / self.temperature
-        return cross_entropies(logits, labels, self.double_softmax), logits.new_zeros(())
 
     def similarities(self, encode: TokenEncoder, images: Float[Tensor, "B D"]) -> Float[Tensor, "B C"]:
         return images @ ensemble(self.context(encode)).T

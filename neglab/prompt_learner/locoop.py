@@ -1,5 +1,6 @@
 """LoCoOp: CoOp that unlearns the background: patches that do not show their image's class are to be of no class."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from jaxtyping import Float, Int
@@ -7,24 +8,23 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from neglab.context.prompts import TokenEncoder
-from neglab.prompt_learner.base import Recipe, TrainedContext, cross_entropies, ensemble
+from neglab.prompt_learner.base import cross_entropies, ensemble
 from neglab.prompt_learner.coop import CoOpLearner
-from neglab.ranges import NotNegative, OpenShare, Positive
+from neglab.ranges import NotNegative, OpenShare
 
 # Of the official codes: what keeps a logarithm finite, and SCT's weights above 0.
 LOGARITHM_FLOOR, WEIGHT_FLOOR = 1e-5, 1e-7
 
 
+@dataclass(eq=False, repr=False)
 class LoCoOpLearner(CoOpLearner):
     """CoOp's loss, less lambda times the mean entropy of the patches that are background.
 
     A patch is background where its image's class is not among its K likeliest.
 
     Args:
-        context: the trained vectors.
-        recipe: how they are optimised.
+        context, recipe, double_softmax: see `PromptLearner`.
         temperature: tau, divides the cosine similarities of images and of patches.
-        double_softmax: the cross entropy takes softmax shares for logits.
         foreground_share: K / C; K is at least 1 and less than C.
         entropy_weight: lambda.
         calibrated: SCT's: with p the share of an image's class, its cross entropy is weighed by 1 - p, and the entropy
@@ -40,18 +40,9 @@ class LoCoOpLearner(CoOpLearner):
     name: ClassVar[str] = "locoop"
     needs_patches: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        context: TrainedContext,
-        recipe: Recipe,
-        temperature: Positive,
-        double_softmax: bool,
-        foreground_share: OpenShare,
-        entropy_weight: NotNegative,
-        calibrated: bool,
-    ) -> None:
-        super().__init__(context, recipe, temperature, double_softmax)
-        self.foreground_share, self.entropy_weight, self.calibrated = foreground_share, entropy_weight, calibrated
+    foreground_share: OpenShare
+    entropy_weight: NotNegative
+    calibrated: bool
 
     def losses(
         self,

@@ -1,6 +1,7 @@
 """LSN: for each class, several prompts of what it is not, beside the positive prompts of another learner."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -9,24 +10,25 @@ from torch import Tensor, nn
 
 from neglab.backbone.base import Backbone
 from neglab.context.prompts import TokenEncoder
-from neglab.prompt_learner.base import PromptLearner, Recipe, TrainedContext, cross_entropies
-from neglab.ranges import NotNegative, Positive
+from neglab.prompt_learner.base import PromptLearner, cross_entropies
+from neglab.ranges import NotNegative
 from neglab.types import UserError
 
 ORTHOGONALITY = ("absolute_sum", "signed_mean")
 
 
+@dataclass(eq=False, repr=False)
 class LSNLearner(PromptLearner):
     """K sets of negative prompts "[v_1] ... [v_n] name.", each to match every image but those of its class.
 
     The positive prompts train first, by a learner of their own: neither loss depends on the other's prompts.
 
     Args:
-        positive: learns the positive prompts; with `positive.recipe.num_epochs` 0 they stay as they begin.
         context: of the negatives; its sets are the K prompts of a class.
         recipe: how the negatives are optimised.
         temperature: tau, divides 1 - cosine in the loss.
-        double_softmax: the cross entropy takes softmax shares for logits, as the official code.
+        double_softmax: see `PromptLearner`; true in the official code.
+        positive: learns the positive prompts; with `positive.recipe.num_epochs` 0 they stay as they begin.
         orthogonality: what keeps a class's K prompts apart. "absolute_sum": Eq. 7, the sum of |cos| over classes and
             pairs; "signed_mean": the official code's, cosines with their sign, averaged over classes and over the other
             prompts of the class.
@@ -43,23 +45,15 @@ class LSNLearner(PromptLearner):
 
     name: ClassVar[str] = "lsn"
 
-    def __init__(
-        self,
-        positive: PromptLearner,
-        context: TrainedContext,
-        recipe: Recipe,
-        temperature: Positive,
-        double_softmax: bool,
-        orthogonality: str,
-        orthogonality_weight: NotNegative,
-    ) -> None:
-        super().__init__(context, recipe, temperature, double_softmax)
-        if orthogonality not in ORTHOGONALITY:
+    positive: PromptLearner
+    orthogonality: str
+    orthogonality_weight: NotNegative
+
+    def __post_init__(self) -> None:
+        if self.orthogonality not in ORTHOGONALITY:
             raise UserError(
-                f"prompt_learner.orthogonality must be one of {', '.join(ORTHOGONALITY)}; got {orthogonality!r}."
+                f"prompt_learner.orthogonality must be one of {', '.join(ORTHOGONALITY)}; got {self.orthogonality!r}."
             )
-        self.positive = positive
-        self.orthogonality, self.orthogonality_weight = orthogonality, orthogonality_weight
 
     def stages(self) -> Iterator[PromptLearner]:
         yield from self.positive.stages()

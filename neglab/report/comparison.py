@@ -1,11 +1,11 @@
-"""The blocks of a report: settings that share ID set, OOD sets and stream, their tables and their pictures."""
+"""The blocks of a report: settings that share ID set, OOD sets and stream, their tables and their charts."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from neglab.config_check import MEAN
-from neglab.plots.comparison import Bar, Scores, metric_bars, roc_panels, score_panels
+from neglab.plots.comparison import Bar, Chart, Scores, metric_bars, roc_panels, score_panels
 from neglab.report.intervals import Resampled, interval_columns, interval_table, significance_table
 from neglab.report.page import Block
 from neglab.report.runs import Run, Setting, setting, whole
@@ -13,7 +13,7 @@ from neglab.results.aggregate import method_tables
 from neglab.results.labels import Benchmark, blocks, short_labels, titles
 from neglab.results.results import HEADINGS, METRICS, method_label
 
-MOST_DRAWN = 12  # settings in one picture: the best by mean AUROC
+MOST_DRAWN = 12  # settings in one chart: the best by mean AUROC
 
 Row = dict[str, Any]
 
@@ -56,20 +56,15 @@ def _block(
     )
     notes = [f"All: {shared}"] if shared else []
     if len(means) > MOST_DRAWN:
-        notes.append(f"The pictures show the {MOST_DRAWN} best by mean AUROC.")
-    return Block(title, tables, _pictures(title, bars, known, bool(resampled), level), notes)
+        notes.append(f"The charts show the {MOST_DRAWN} best by mean AUROC.")
+    return Block(title, tables, _charts(bars, known, bool(resampled), level), notes)
 
 
-def _pictures(
-    title: str, bars: Mapping[str, Mapping[str, Bar]], scores: Mapping[str, Scores], resampled: bool, level: float
-) -> list[tuple[bytes, str]]:
-    metric = f"{HEADINGS[0]}, in percent" + (f", {100 * level:g}% intervals" if resampled else "")
-    found = [(metric_bars(bars, metric), f"AUROC by OOD set for {', '.join(bars)}: {title}")]
-    if scores:
-        methods = ", ".join(scores)
-        found.append((roc_panels(scores), f"ROC curves by OOD set for {methods}: {title}"))
-        found.append((score_panels(scores), f"Histograms of the ID and OOD scores of {methods}: {title}"))
-    return found
+def _charts(
+    bars: Mapping[str, Mapping[str, Bar]], scores: Mapping[str, Scores], resampled: bool, level: float
+) -> list[Chart]:
+    metric = f"{HEADINGS[0]} by OOD set, in percent" + (f", with {100 * level:g}% intervals" if resampled else "")
+    return [metric_bars(bars, metric), *([roc_panels(scores), score_panels(scores)] if scores else [])]
 
 
 def _bars(

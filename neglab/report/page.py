@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from neglab.pages.render import render
+from neglab.plots.comparison import Chart
 from neglab.plots.contact_sheet import LEGEND, Card
 from neglab.report.curves import Curves
 from neglab.results.tables import ReportTable
@@ -39,13 +40,13 @@ class Block(NamedTuple):
     Attributes:
         title: what they share.
         tables: in their order.
-        pictures: PNG files, each with what it shows.
+        charts: its methods side by side.
         notes: below the title.
     """
 
     title: str
     tables: Sequence[ReportTable]
-    pictures: Sequence[tuple[bytes, str]]
+    charts: Sequence[Chart]
     notes: Sequence[str] = ()
 
 

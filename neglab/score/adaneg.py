@@ -13,7 +13,7 @@ from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import NegLabelScore, grouped_share
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
 
-CHUNK_ELEMENTS = 2**22  # logits held at once beside the batch's own: 16 MiB; more only faults pages
+CHUNK_ELEMENTS = 2**22  # logits held at once beside the batch's own: 16 MiB; more only causes page faults
 WINDOW = 10_000  # estimates that the adaptive gap looks back on
 EPSILON = 1e-8  # inside the entropy's logarithm
 
@@ -22,7 +22,7 @@ PROXIES = ("task", "sample")
 
 @dataclass(frozen=True)
 class Memory:
-    """The text bank and the confident images remembered of the stream. Only labels with an image take up memory.
+    """The text bank and the confident images remembered from the stream. Only labels with an image take up memory.
 
     Attributes:
         texts: [N, D], the ID classes, then all negatives.
@@ -184,7 +184,7 @@ class AdaNegScore(Score[Memory]):
         return is_id, is_ood, replace(memory, estimates=estimates)
 
     def _adapt(self, logits: Float[Tensor, "B N"], memory: Memory, images: Float[Tensor, "B D"]) -> None:
-        """Put the proxies' logits in the place of the texts'; labels without images keep theirs."""
+        """Replace the texts' logits by the proxies'; labels without images keep theirs."""
         slots, temperature = memory.slots, self.neglabel.temperature
         if self.proxies == "task":
             logits.index_copy_(1, memory.labels, images @ normalize(slots.sum(dim=1), dim=1).T / temperature)
@@ -248,7 +248,7 @@ def _remember(
     early = (slot < stored.shape[1]).nonzero().flatten()
     source[row[early], slot[early]] = early
     stored[row[early], slot[early]] = entropies[early]
-    # The highest entropy only falls, so whoever is not below it now never will be.
+    # The highest entropy only falls, so an image that is not below it now never will be.
     late = ((slot >= stored.shape[1]) & (entropies < stored.amax(dim=1)[row])).nonzero().flatten()
     turns = _rank(row[late])
     for turn in late[turns.argsort(stable=True)].split(turns.bincount().tolist()):

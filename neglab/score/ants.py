@@ -88,13 +88,13 @@ class ANTSScore(Score[Spaces]):
         group_seed: of the permutations.
         first_gamma: gamma until the first update.
         quantile: eta, of the scores below the jump.
-        max_updates: so often images are described at most.
-        num_active: with them the far score takes the words that the batch's confident OOD images activate, as TANL; all
-            of them where there are fewer. None: the plain share.
+        max_updates: how often images are described at most.
+        num_active: words of the far score, those that the batch's confident OOD images activate most, as in TANL; all
+            where there are fewer. None: the plain share.
         prefix_step: of TANL's mean over growing prefixes.
         gap: of TANL's confident images.
-        first_batch: in which look-alikes are asked for, from 1.
-        interval: batches between that and the next time.
+        first_batch: the first in which look-alikes are asked for, counted from 1.
+        interval: batches until they are asked for again.
         picture_size: pixels, to which a picture is resized before it is shown; None: as it is.
         describe: the question about an image; {} stands for its nearest ID class.
         describe_tokens: longest answer.

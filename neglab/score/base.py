@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from neglab.ranges import Positive
 from neglab.types import Outline, TextBank, TextEncoder
 
 State = TypeVar("State")
@@ -45,14 +46,14 @@ class Score(ABC, Generic[State]):
 
     @property
     def neutral(self) -> float | None:
-        """The score of an image that speaks as much for the ID classes as for the negatives; None: there is none."""
+        """The score of an image that is as much ID as OOD; None: the score has no such value."""
         return None
 
     @property
     def share_temperature(self) -> float | None:
-        """Of the softmax whose shares give the reasons: the score's own, or that of the NegLabel score in it.
+        """Of the softmax whose shares explain a decision: the score's own, or that of the NegLabel score in it.
 
-        None: the score has none; the backbone's own stands in.
+        None: the score has none, and the backbone's own is taken.
         """
         return getattr(self, "temperature", None) or getattr(getattr(self, "neglabel", None), "temperature", None)
 
@@ -68,14 +69,15 @@ class Score(ABC, Generic[State]):
         """The ID scores of a batch, with the classes where the method predicts them its own way, and the next state."""
 
     def finish(self, state: State) -> None:
-        """Called with the last state of every stream: the place for a warning about what the stream was."""
+        """Called with the last state of every stream, for example to warn about what the stream was like."""
         return
 
 
 class BankScore(Score[State]):
     """A pure function of the image and the text bank; the state is what the score prepares of the bank, once.
 
-    A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere.
+    A row's score does not depend on its batch: bit for bit on CPUs with MKL, within 1e-6 elsewhere and where the
+    formula takes powers (`RenyiScore`), whose last bits in torch depend on the length of the vector.
     """
 
     needs_encoder: ClassVar[bool] = False
@@ -93,11 +95,11 @@ class BankScore(Score[State]):
         return self.step(self.prepare(bank), images)[0].scores
 
     def score_at_once(self, images: Float[Tensor, "B D"], prepared: State) -> Float[Tensor, " B"]:
-        """`score` of all rows in one piece, however many: what a graph with a free batch size can hold."""
+        """`score` of all rows at once, without chunks: what an exported graph with a free batch size can hold."""
         return self._score_chunk(images, prepared)
 
     def _score_chunk(self, images: Float[Tensor, "B D"], prepared: State, /) -> Float[Tensor, " B"]:
-        """Rows that fit into memory; a score that goes through large batches in chunks has its formula here."""
+        """`score` of rows that fit into memory; a score that works in chunks has its formula here."""
         return self.score(images, prepared)
 
     @abstractmethod
@@ -109,26 +111,50 @@ class BankScore(Score[State]):
         """The ID scores of whole blocks of rows, higher for ID; rows of zeros may fill the last block."""
 
 
+class IDLogitScore(BankScore[Tensor]):
+    """A function of the ID logits alone: an image's cosines with the ID classes, over a temperature. No negatives.
+
+    Args:
+        temperature: T, divides the cosine similarities; 0.01 is CLIP's own.
+
+    Shapes: images [B, D] and a bank of C ID labels give [B]; float64, since float32 ties where the softmax is nearly
+        flat (T = 1) and where it is nearly certain.
+    """
+
+    def __init__(self, temperature: Positive) -> None:
+        self.temperature = temperature
+
+    def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:
+        return bank.id_labels.embeddings
+
+    def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "C D"]) -> Float[Tensor, " B"]:
+        return self.of_logits((images @ prepared.T).double() / self.temperature)
+
+    @abstractmethod
+    def of_logits(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
+        """The formula: the ID scores of logits, higher for ID."""
+
+
 class LocalScore(BankScore[State]):
     """A score that looks at the patches of an image beside the whole.
 
-    The patches of many images are too many to keep: ViT-B/16 has 196. So the pass that encodes them makes one number of
-    each image's, by `local`; it is kept in the store and stands as one more column, the last, behind the embedding: the
-    images that `score` and `step` get are [B, D + 1].
+    The patches of many images are too many to keep: ViT-B/16 has 196. So the encoding pass makes one number of each
+    image's patches, by `local`. It is kept in the store and appended to the embedding: `score` and `step` get images
+    [B, D + 1].
     """
 
     @property
     @abstractmethod
     def local_identity(self) -> Mapping[str, Any]:
-        """What decides `local` beside bank and patches, as a JSON-like value."""
+        """Everything that `local` depends on besides bank and patches, as a JSON-like value."""
 
     @abstractmethod
     def local(self, patches: Float[Tensor, "B P D"], prepared: State) -> Float[Tensor, " B"]:
-        """One number of each image's unit-norm patches."""
+        """One number per image, from its unit-norm patches."""
 
 
 def local_column(score: LocalScore[State], patches: Float[Tensor, "B P D"], prepared: State) -> Float[Tensor, "B 1"]:
-    """What stands behind the embeddings of a LocalScore's images.
+    """The column that is appended to the embeddings of a LocalScore's images.
 
     Args:
         score: what looks at the patches.

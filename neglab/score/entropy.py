@@ -3,30 +3,20 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from neglab.ranges import Positive
-from neglab.score.base import BankScore
-from neglab.types import TextBank
+from neglab.score.base import IDLogitScore
 
 
-class EntropyScore(BankScore[Tensor]):
+class EntropyScore(IDLogitScore):
     """The negative Shannon entropy of softmax(similarity / temperature), in nats. Higher is more ID.
 
-    Args:
-        temperature: T, divides the cosine similarities; 0.01 is CLIP's own.
+    Args: those of `IDLogitScore`.
 
-    Shapes: images [B, D] and a bank of C ID labels give [B], in [-log C, 0]; float64, since at temperature 1 the
-        softmax is nearly flat and float32 ties.
+    Shapes: [B], in [-log C, 0].
 
     Source: Ming et al., NeurIPS 2022, official code ea7130f8, utils/detection_util.py (score "entropy", T = 1).
     """
 
-    def __init__(self, temperature: Positive) -> None:
-        self.temperature = temperature
-
-    def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:
-        return bank.id_labels.embeddings
-
-    def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "C D"]) -> Float[Tensor, " B"]:
+    def of_logits(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
         # A saturated softmax has finite log shares, so 0 * log 0 never comes up.
-        log_shares = ((images @ prepared.T).double() / self.temperature).log_softmax(dim=1)
+        log_shares = logits.log_softmax(dim=1)
         return (log_shares.exp() * log_shares).sum(dim=1)

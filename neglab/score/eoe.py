@@ -1,4 +1,4 @@
-"""EOE: the largest share of an ID class less a part of the largest share of an envisioned outlier label."""
+"""EOE: the largest share of an ID class less a fraction of the largest share of an envisioned outlier label."""
 
 from dataclasses import dataclass
 

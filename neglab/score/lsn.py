@@ -89,7 +89,7 @@ class LSNScore(BankScore[LSNBank]):
         """The score from the cosines with the positive prompts, which may have been encoded for each image."""
         positive = largest_share(similarity.double() / self.temperature)
         parts = []
-        for own in negatives:  # set by set: the cosines of all would be K times as much memory
+        for own in negatives:  # set by set: all cosines at once would take K times the memory
             cosines = (images @ own.T).double()
             if self.form == "official":
                 parts.append(largest_share((1 - cosines) / self.negative_temperature))

@@ -10,7 +10,7 @@ from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import Outline, TextBank, UserError, generator
 
-CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much again inside logsumexp; more only faults pages
+CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much inside logsumexp; more only causes page faults
 
 
 @dataclass(frozen=True)

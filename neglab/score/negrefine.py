@@ -111,7 +111,7 @@ def _best_win(
     temperature: float,
 ) -> Float[Tensor, " B"]:
     margin = torch.einsum("bd,bpd->bp", images, pairs) - torch.einsum("bd,bpd->bp", images, negatives)
-    return torch.sigmoid(margin.double() / temperature).amax(dim=1)  # in float32 a clear win is 1, like the next
+    return torch.sigmoid(margin.double() / temperature).amax(dim=1)  # float32 rounds every clear win to 1
 
 
 def _with_pairs(state: PairBank, wanted: Int[Tensor, " P"]) -> PairBank:

@@ -1,4 +1,4 @@
-"""OODD's dynamic dictionary: any score, less the nearness to the images that it liked least so far in the stream."""
+"""OODD's dynamic dictionary: any score, less the similarity to the images that it has scored lowest so far."""
 
 import logging
 from dataclasses import dataclass

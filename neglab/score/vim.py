@@ -1,4 +1,4 @@
-"""ViM: the energy of the logits less a virtual logit, what of the image lies outside the ID images' subspace."""
+"""ViM: the energy of the logits less a virtual logit, from the part of the image outside the ID images' subspace."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from neglab.score.knn import id_images_of
 from neglab.types import TextBank, UserError
 
 CHUNK_ELEMENTS = 2**23  # values held at once: 64 MiB in float64
-NO_RESIDUAL = 1e-6  # a mean residual norm of unit embeddings that is rounding alone
+NO_RESIDUAL = 1e-6  # a mean residual norm of unit embeddings below this is rounding error
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ def run(config: DictConfig) -> None:
         broken = unreadable(photos, images, detector)
         facts = summary(detector, found, len(broken))
         write_tables(folder, found, broken)
-        write_sheet(folder / "contact_sheet.html", found, facts, detector.threshold, config.num_thumbnails)
+        caution = detector.recipe.caution  # on the console the detector has said it
+        told = [*facts, f"Caution: {caution}"] if caution else facts
+        write_sheet(folder / "contact_sheet.html", found, told, detector.threshold, config.num_thumbnails)
         if config.save is not None:
             detector.save(config.save)
         num_ood = sum(bool(prediction.is_ood) for prediction in found)
@@ -160,7 +162,6 @@ def unreadable(photos: Photos, images: LabelledEmbeddings, detector: Detector) -
 
 def summary(detector: Detector, found: Found, num_unreadable: int) -> list[str]:
     """What came out, in a few lines."""
-    caution = detector.recipe.caution
     num_ood, threshold = sum(bool(prediction.is_ood) for prediction in found), detector.threshold
     labels = f"{len(detector.bank.id_labels)} classes, {len(detector.bank.negatives)} negative labels"
     counted = "no decision without a threshold" if threshold is None else f"{num_ood} OOD ({num_ood / len(found):.1%})"
@@ -169,7 +170,7 @@ def summary(detector: Detector, found: Found, num_unreadable: int) -> list[str]:
         f"{len(found)} images: {counted}",
         f"Threshold{value}: {detector.threshold_origin}",
         f"Method {detector.recipe.method}: {labels}",
-        f"Model {detector.recipe.model}" + (f": {caution}" if caution else ""),
+        f"Model {detector.recipe.model}",
     ]
     return lines + [f"Unreadable: {num_unreadable}; detections.csv says why"] * bool(num_unreadable)
 

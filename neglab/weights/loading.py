@@ -21,8 +21,8 @@ def fixed_random_weights() -> Iterator[None]:
         yield
 
 
-def brief(error: Exception) -> str:
-    """A library's error on one line, cut where it is long."""
+def brief(error: Exception | str) -> str:
+    """A library's error, or a part of it, on one line, cut where it is long."""
     message = " ".join(str(error).split()) or type(error).__name__
     return message if len(message) <= MESSAGE_LENGTH else f"{message[:MESSAGE_LENGTH]} ..."
 

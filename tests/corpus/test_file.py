@@ -35,7 +35,7 @@ def test_several_files_follow_one_another(tmp_path, caplog):
     words = FileCorpus([f"{tmp_path}/b_noun.txt", f"{tmp_path}/a_adj.txt", f"{tmp_path}/c.csv"]).words(())
     assert words.names == ("cat", "red", "deep", "x, y")
     assert words.parts_of_speech == ("noun", "noun", "adjective", "noun")
-    assert "1 labels of corpus.path stand more than once" in caplog.text
+    assert "1 labels of corpus.path are repeated" in caplog.text
 
 
 def test_a_runs_csv_keeps_parts_of_speech(tmp_path):

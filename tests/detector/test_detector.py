@@ -365,7 +365,7 @@ def test_bad_class_names(make, names, message):
 def test_repeated_names_count_once(make, caplog):
     detector = make(names=["cat", "dog", "cat", " dog"])
     assert detector.bank.id_labels.names == ("cat", "dog")
-    assert "2 class names stand more than once and count once" in caplog.text
+    assert "2 class names are repeated and count once" in caplog.text
 
 
 def test_one_class_needs_negatives(make, pictures):

@@ -10,6 +10,7 @@ import wandb
 import yaml
 from offline_runs import read_offline_run, read_picture
 from PIL import Image
+from wandb_server import WandbServer
 
 from neglab.compose import build, compose
 from neglab.logger.base import Job
@@ -67,6 +68,26 @@ def test_who_is_logged_in_is_online(monkeypatch, nobody, server):
     nobody.unlink()
     wandb.teardown()
     assert mode_of_this_user() == "online"
+
+
+def test_a_run_arrives_at_the_server(monkeypatch, tmp_path):
+    """Over HTTP, by wandb's own client; a finished run has sent all."""
+    monkeypatch.setattr("neglab.logger.wandb.INIT_PATIENCE", 120.0)  # the machine may be busy
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    metrics = {"ood/mean/auroc": 0.75, "ood/mean/fpr95_id_positive": 0.25, "ood/sun/fpr95_ood_positive": 0.5}
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        wandb.teardown()
+        logger = wandb_logger("pairs", ["own"], "auto")
+        logger.start({"seed": {"value": 3}}, Job("evaluate", tmp_path, "sweep", ("mcm", "mini")))
+        logger.log_metrics(metrics)
+        logger.finish()
+        wandb.teardown()
+    assert (server.known("project"), server.known("groupName")) == ("neglab", "pairs")
+    assert (server.known("jobType"), server.known("tags")) == ("evaluate", ["mcm", "mini", "own"])
+    assert json.loads(server.known("config"))["seed"] == {"value": {"value": 3}}
+    assert {name: server.summary[name] for name in metrics} == metrics
+    assert server.finished == [0]
 
 
 @pytest.mark.parametrize("written", ["nonsense", "machine api.wandb.ai login user password short"])

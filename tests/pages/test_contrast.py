@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
-STYLE = (Path(__file__).parents[2] / "neglab/pages/page.css").read_text()
-SCHEMES = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in STYLE.split("prefers-color-scheme: dark")]
+PAGES = Path(__file__).parents[2] / "neglab/pages"
+
+
+def schemes(name):
+    """The colours of a style sheet, by day and by night."""
+    blocks = (PAGES / name).read_text().split("prefers-color-scheme: dark")
+    return [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in blocks]
+
+
+SCHEMES = schemes("page.css")
 
 
 def luminance(colour):
@@ -30,3 +38,11 @@ def test_text_stands_out(scheme, ground, ink):
 @pytest.mark.parametrize("scheme", SCHEMES, ids=["light", "dark"])
 def test_the_best_value_stands_out_where_it_is_marked(scheme):
     assert contrast(scheme["text"], scheme["mark"]) >= 4.5
+
+
+@pytest.mark.parametrize("night", [0, 1], ids=["light", "dark"])
+def test_curves_stand_out(night):
+    """Graphics need a contrast of 3."""
+    inks = schemes("chart.css")[night]
+    assert len(set(inks.values())) == 8
+    assert all(contrast(ink, SCHEMES[night]["card"]) >= 3 for ink in inks.values())

@@ -2,6 +2,8 @@
 
 import math
 
+FIXTURE = [[3.0, 1.0, 0.5, -1.0], [1.0, 1.0, 1.0, 1.0], [9.0, 0.0, 0.0, 0.0]]
+
 
 def softmax(similarities, temperature):
     top = max(similarities)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from neglab.compose import compose
 from neglab.metrics.intervals import percentile_interval, resampled_metrics
+from neglab.plots.comparison import Bar, Chart, Line, Panel, Row
 from neglab.plots.contact_sheet import Card
 from neglab.plots.detection import roc_curves, score_histograms
 from neglab.report.curves import Curves
@@ -101,6 +102,10 @@ def shown_pictures(page):
     return {kind: [picture for other, picture in pictures if other == kind] for kind in ("png", "webp")}
 
 
+def curves(page):
+    return " ".join(re.findall(r'points="([^"]*)"', page))
+
+
 def test_the_page_of_a_killed_sweep_holds_its_rows_numbers_and_pictures(report, tmp_path):
     sweep = tmp_path / "multirun/day/time"
     mcm = [write_run(sweep / f"{seed}_mcm", "mcm", seed, 0.3)[0] for seed in (0, 1)]
@@ -122,8 +127,14 @@ def test_the_page_of_a_killed_sweep_holds_its_rows_numbers_and_pictures(report, 
     best = f"{100 * gen['ood/mean/auroc']:.2f}"
     assert f"<b>{best}</b>" in page and f"**{best}**" in markdown and rf"\textbf{{{best}}}" in latex
     pictures = shown_pictures(page)
-    assert len(pictures["png"]) == 3 + 6 and all(picture.width > 100 for picture in pictures["png"])
+    assert len(pictures["png"]) == 6 and all(picture.width > 100 for picture in pictures["png"])
     assert not pictures["webp"]
+    assert len(re.findall('class="chart"', page)) == 3
+    assert re.findall(r'class="bar series s(\d)"><span>(\w+)', page) == [("0", "mcm"), ("1", "gen")] * 3
+    assert len(re.findall("<polyline", page)) == 2 * len(SETS) + 2 * 2  # a curve per set, two histograms per method
+    assert all(
+        0 <= float(x) <= 340 and 0 <= float(y) <= 232 for x, y in re.findall(r"([\d.-]+),([\d.-]+) ", curves(page))
+    )
     assert "neglab method=gen &#39;prompt.text=a; &lt;b&gt;&#39;" in page  # as a shell takes it
     assert "neglab method=csp seed.value=2" in page and "3 finished runs, 1 without a result" in page
     assert all("3_csp" in text for text in (page, markdown, console)) and "4_learn" not in page + console
@@ -191,7 +202,7 @@ def test_a_run_of_someone_else_shows_no_picture_of_mine(report, tmp_path):
     cards = re.findall("<figure.*?</figure>", page, re.DOTALL)
     assert ["<img" in card for card in cards] == [False, False, True, True]
     assert all("not shown" in card for card in cards[:2])
-    assert len(shown_pictures(page)["png"]) == 3 + 1  # those that compare are drawn from the scores
+    assert len(shown_pictures(page)["png"]) == 1
     assert len(shown_pictures(report("bootstrap.resamples=null", f"pictures={shared}")[0])["webp"]) == 2
 
 
@@ -200,7 +211,7 @@ def test_a_number_that_a_sweep_varied_is_drawn(report, tmp_path):
         write_run(tmp_path / f"multirun/{i}", "neglabel", 0, 0.3, overrides=f"score.num_groups={count}")
     page = report("bootstrap.resamples=null")[0]
     assert "<h3>score.num_groups on pets</h3>" in page
-    assert len(shown_pictures(page)["png"]) == 3 + 1 + 4  # two of each run
+    assert len(shown_pictures(page)["png"]) == 1 + 4  # two of each run
 
 
 def test_intervals_are_those_of_the_images(report, tmp_path):
@@ -295,7 +306,7 @@ def test_damaged_files_are_named_and_stop_nothing(report, tmp_path):
         for text in (unescape(page), markdown, console):
             assert len(re.findall(rf"multirun/0/{name} cannot be read \(({error})", text)) == 1
     assert [("auroc_low" in row and row["auroc_low"] != "") for row in rows] == [False, False, True, True]
-    assert len(shown_pictures(page)["png"]) == 3 + 2 and "2 finished runs" in page
+    assert len(shown_pictures(page)["png"]) == 2 and "2 finished runs" in page
 
 
 @pytest.mark.parametrize("override", ["resamples=0", "resamples=many", "level=1", "level=95", "seed=-1"])
@@ -309,8 +320,10 @@ def test_names_are_escaped():
     cards = {"<h5>": [Card("<q>", "", b"", 0.5, None, (("<dfn>", 0.5, True),))]}
     section = RunSection("<sup>\"'", "<a>", "<tt>", "<kbd>", [(b"x", "<sup>\"'")], cards, {"<b3>": "<b4>"})
     curves, unfinished, damaged = [Curves('<h6>"', b"x")], [("<del>", "<ins>", "<b5>")], ["<mark>"]
-    blocks = [Block("<b6>", [table], [(b"x", "<b7>")], ["<b8>"])]
+    chart = Chart("<b7>", [("<b9>", "s0")], [Panel("<em2>", [Row(0, "<i2>", Bar(2, 1, 3))]), Panel('<p2>"', lines=[
+        Line("<title2>", "s0", [(0, 0), (1, 1)])], across="<text2>", guide_up=(0.5, "<path2>"))])  # fmt: skip
+    blocks = [Block("<b6>", [table], [chart], ["<b8>"])]
     page = report_page(Report("<b1>", ["<b2>"], blocks, [table], curves, [section], unfinished, damaged, {}))
-    unsafe = "var|u|s|sup|a|tt|kbd|q|dfn|h5|h6|del|ins|mark|b[1-8]"
+    unsafe = "var|u|s|sup|a|tt|kbd|q|dfn|h5|h6|del|ins|mark|b[1-9]|(em|i|p|title|text|path)2"
     assert not re.search(f'<({unsafe})>|<script>"', page) and page.count("<script>") == 1
     assert "&lt;script&gt;" in page and 'alt="&lt;sup&gt;&#34;&#39;"' in page and "<b>2</b>" in page

@@ -4,17 +4,10 @@ import fakes
 import pytest
 import torch
 from reference import clipscope as reference
+from score_fakes import run
 
 from neglab.score.clipscope import CLIPScopeScore
 from neglab.types import UserError
-
-
-def run(score, bank, images, sizes):
-    state, scores = score.init(bank, None), []
-    for part in images.split(sizes):
-        (values, _), state = score.step(state, part)
-        scores.append(values)
-    return torch.cat(scores), state
 
 
 def test_the_numbers_of_the_specification():
@@ -36,16 +29,9 @@ def test_equals_the_loop_over_images(num_classes, temperature, sizes):
     bank, images = fakes.text_bank(num_classes, 23), fakes.unit(60, seed=3)
     labels = torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
     expected, counts = reference.scores(images.double() @ labels.double().T, num_classes, temperature)
-    scores, state = run(CLIPScopeScore(temperature), bank, images, sizes)
+    scores, (*_, state) = run(CLIPScopeScore(temperature), bank, images, sizes)
     assert torch.allclose(scores, torch.tensor(expected, dtype=torch.float64), atol=1e-5, rtol=1e-5)
     assert state.counts.tolist() == counts
-
-
-def test_chunks_do_not_change_scores(monkeypatch):
-    bank, images = fakes.text_bank(), fakes.unit(60, seed=3)
-    whole, _ = run(CLIPScopeScore(0.01), bank, images, 60)
-    monkeypatch.setattr("neglab.score.clipscope.CHUNK_ELEMENTS", 28 * 7)
-    assert torch.allclose(run(CLIPScopeScore(0.01), bank, images, 60)[0], whole, atol=1e-5, rtol=1e-5)
 
 
 def test_the_second_of_two_equal_images_scores_lower():
@@ -54,31 +40,6 @@ def test_the_second_of_two_equal_images_scores_lower():
     assert (scores.diff() < 0).all()
     # C classes at one each: the prior goes from 1 / C to (1 + n) / (C + n).
     assert scores[19] / scores[0] == pytest.approx((1 / 5) / (20 / 24), abs=1e-6)
-
-
-def test_a_kept_state_replays_to_the_bit_and_the_future_changes_nothing():
-    score, bank = CLIPScopeScore(0.01), fakes.text_bank()
-    first, second, poison = fakes.unit(60, seed=3).split(20)
-    _, kept = score.step(score.init(bank, None), first)
-    before = kept.counts.clone()
-    (scores, _), after = score.step(kept, second)
-    score.step(kept, poison)
-    (again, _), again_after = score.step(kept, second)
-    assert torch.equal(scores, again) and torch.equal(after.counts, again_after.counts)
-    assert torch.equal(kept.counts, before)
-
-
-def test_no_images_no_scores():
-    score, bank = CLIPScopeScore(0.01), fakes.text_bank()
-    (scores, _), state = score.step(score.init(bank, None), fakes.unit(0))
-    assert scores.shape == (0,) and state.counts.tolist() == [1] * 5
-
-
-def test_the_global_random_state_and_the_bank_are_untouched():
-    bank, before = fakes.text_bank(), torch.random.get_rng_state()
-    run(CLIPScopeScore(0.01), bank, fakes.unit(20, seed=3), 5)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.equal(bank.negatives.embeddings, fakes.text_bank().negatives.embeddings)
 
 
 def test_mistakes():

@@ -6,71 +6,26 @@ import pytest
 import torch
 import yaml
 from reference import interneg as reference
-from torch.nn.functional import normalize
+from score_fakes import INTERNEG as KNOBS
+from score_fakes import bank_with_far_images, run
 
-from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
 from neglab.config_files import configs_folder
-from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import evaluate
-from neglab.prompt.templates import PromptTemplates
 from neglab.score.interneg import InterNegScore
 from neglab.score.neglabel import NegLabelScore
-from neglab.types import LabelledEmbeddings, TextBank, UserError
-
-TEMPLATES = ("a bad photo of a {}.", "itap of my {}.", "{}", "a photo of the hard to see {}.")
-KNOBS = {
-    "num_groups": 3,
-    "temperature": 0.2,
-    "group_seed": 0,
-    "threshold": 0.45,
-    "strict_threshold": True,
-    "extra": "inter",
-    "templates": TEMPLATES,
-    "num_tokens": 1,
-    "initial_std": 0.02,
-    "token_seed": 0,
-    "steps": 3,
-    "learning_rate": 0.02,
-    "weight_decay": 0.01,
-    "num_extras": 100,
-    "rescore": "batch",
-    "update_size": None,
-    "seed": 5,
-}
-
-
-@pytest.fixture(scope="module")
-def encoder(tiny_model, tmp_path_factory):
-    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
-    prompts = PromptTemplates(["{}"], ["{}"], True)
-    return DirectTextEncoder(backbone, prompts, tmp_path_factory.mktemp("store"), 64)
-
-
-@pytest.fixture(scope="module")
-def bank():
-    """Few classes with three ID images each, so far from their names that some texts come nearer."""
-    plain = fakes.text_bank(4, 23)
-    labels = torch.tensor([0, 1, 2, 3] * 3 + [-1])
-    noise = fakes.unit(13, seed=8)
-    images = normalize(plain.id_labels.embeddings[labels] * 0.35 + noise, dim=1)
-    return TextBank(plain.id_labels, plain.negatives, 100.0, LabelledEmbeddings(images, labels))
-
+from neglab.types import TextBank, UserError
 
 IMAGES = fakes.unit(18, seed=3)
 
 
+@pytest.fixture(scope="module")
+def bank():
+    return bank_with_far_images()
+
+
 def score(**changes):
     return InterNegScore(**{**KNOBS, **changes})
-
-
-def run(method, bank, encoder, images=IMAGES, batch_size=6):
-    state, scores, states = method.init(bank, encoder), [], []
-    for part in images.split(batch_size):
-        (values, _), state = method.step(state, part)
-        scores.append(values)
-        states.append(state)
-    return torch.cat(scores), states
 
 
 def expected(bank, encoder, batch_size=6, **changes):
@@ -100,14 +55,14 @@ def expected(bank, encoder, batch_size=6, **changes):
     ids=str,
 )
 def test_equals_the_slow_version_on_a_stream(bank, encoder, changes):
-    scores, states = run(score(**changes), bank, encoder)
+    scores, states = run(score(**changes), bank, IMAGES, 6, encoder)
     wanted, sizes = expected(bank, encoder, **changes)
     assert [len(state.extras) for state in states] == sizes
     assert torch.allclose(scores, wanted, atol=1e-5, rtol=0)
 
 
 def test_the_stream_of_these_tests_has_every_case(bank, encoder):
-    _, states = run(score(), bank, encoder)
+    _, states = run(score(), bank, IMAGES, 6, encoder)
     extras, inverted = [len(state.extras) for state in states], [state.num_inverted for state in states]
     assert 0 < extras[0] < extras[-1] < inverted[-1] < len(IMAGES)
     assert states[-1].num_not_finite == 0
@@ -116,8 +71,8 @@ def test_the_stream_of_these_tests_has_every_case(bank, encoder):
 
 def test_one_image_at_a_time_is_algorithm_1(bank, encoder):
     changes = {"update_size": 1, "rescore": "accepted", "strict_threshold": False, "steps": 1}
-    whole, states = run(score(**changes), bank, encoder, batch_size=18)
-    parts, _ = run(score(**changes), bank, encoder, batch_size=7)
+    whole, states = run(score(**changes), bank, IMAGES, 18, encoder)
+    parts, _ = run(score(**changes), bank, IMAGES, 7, encoder)
     wanted, sizes = expected(bank, encoder, batch_size=1, **changes)
     assert torch.equal(whole, parts)
     assert torch.allclose(whole, wanted, atol=1e-5, rtol=0)
@@ -133,26 +88,17 @@ def test_no_active_image_leaves_neglabel_and_the_state_alone(bank, encoder):
 
 
 def test_without_extras_it_is_neglabel(bank):
-    values, states = run(score(extra="none"), bank, fakes.NoEncoder())
+    values, states = run(score(extra="none"), bank, IMAGES, 6, fakes.NoEncoder())
     assert torch.allclose(values, NegLabelScore(3, 0.2, 0)(IMAGES, bank), atol=1e-9)
     assert len(states[-1].extras) == 0
 
 
 def test_compared_with_id_names_every_text_passes(bank, encoder):
     without = TextBank(bank.id_labels, bank.negatives, 100.0)
-    _, states = run(score(extra="intra"), without, encoder)
+    _, states = run(score(extra="intra"), without, IMAGES, 6, encoder)
     assert len(states[-1].extras) == states[-1].num_inverted > 0
     cosines = states[-1].extras @ bank.id_labels.embeddings.T
     assert torch.allclose(states[-1].degrees, 1 - cosines.mean(dim=1), atol=1e-6)
-
-
-def test_later_batches_change_no_earlier_score_and_old_states_stay_usable(bank, encoder):
-    clean, states = run(score(), bank, encoder)
-    poisoned = torch.cat([IMAGES[:12], torch.full((6, 16), float("nan"))])
-    scores, _ = run(score(), bank, encoder, poisoned)
-    assert torch.equal(scores[:12], clean[:12])
-    (again, _), _ = score().step(states[1], IMAGES[12:])
-    assert torch.equal(again, clean[12:])
 
 
 def test_a_replay_gives_the_same_bits_and_touches_no_global_state(bank, encoder):
@@ -168,7 +114,7 @@ def test_a_replay_gives_the_same_bits_and_touches_no_global_state(bank, encoder)
 
 
 def test_the_seed_draws_the_templates(bank, encoder):
-    first, other = run(score(), bank, encoder)[0], run(score(seed=6), bank, encoder)[0]
+    first, other = run(score(), bank, IMAGES, 6, encoder)[0], run(score(seed=6), bank, IMAGES, 6, encoder)[0]
     assert not torch.equal(first, other)
 
 
@@ -191,12 +137,6 @@ def test_failed_inversions_are_dropped_and_counted(bank, encoder):
     assert 0 < len(after.extras) < 6
     assert after.extras.isfinite().all()
     assert values.isfinite().all()
-
-
-def test_it_runs_in_inference_mode(bank, encoder):
-    with torch.inference_mode():
-        inside, _ = run(score(), bank, encoder, IMAGES.clone())
-    assert torch.equal(inside, run(score(), bank, encoder)[0])
 
 
 def test_it_runs_in_the_pipeline(overrides, benchmark):
@@ -232,11 +172,7 @@ def test_settings_that_cannot_be(changes):
         score(**changes)
 
 
-def test_mistakes_in_the_bank(bank, encoder):
-    with pytest.raises(UserError, match="num_groups must be at most"):
-        score(num_groups=100).init(bank, encoder)
-    with pytest.raises(UserError, match="got none"):
-        score().init(TextBank(bank.id_labels, bank.negatives, 100.0), encoder)
+def test_marks_that_the_templates_hold_already(bank, encoder):
     score(templates=("a $ {}",)).init(bank, encoder)  # another mark stands in
     with pytest.raises(UserError, match="templates without them"):
         score(templates=("a $ X Z {}",)).init(bank, encoder)

@@ -5,19 +5,12 @@ import numpy as np
 import pytest
 import torch
 from reference import id_images as reference
+from score_fakes import bank_with_images
 from sklearn.covariance import EmpiricalCovariance, LedoitWolf, ledoit_wolf_shrinkage
-from torch.nn.functional import normalize
 
 from neglab.score import mahalanobis
 from neglab.score.mahalanobis import MahalanobisScore
 from neglab.types import LabelledEmbeddings, UserError
-
-
-def bank_with_images(count=80, num_classes=5, dim=16):
-    """ID images around their class name's embedding."""
-    bank, labels = fakes.text_bank(num_classes=num_classes, dim=dim), torch.arange(count) % num_classes
-    embeddings = normalize(bank.id_labels.embeddings[labels] + 0.5 * fakes.unit(count, dim, seed=4), dim=1)
-    return replace(bank, id_images=LabelledEmbeddings(embeddings, labels))
 
 
 def numbers(bank):
@@ -90,33 +83,6 @@ def test_images_without_a_class_are_left_out():
         torch.cat([rows.embeddings, fakes.unit(3, seed=9)]), torch.cat([rows.labels, torch.full((3,), -1)])
     )
     assert torch.equal(score(images, replace(bank, id_images=more)), score(images, bank))
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 16, 33])
-def test_batches_do_not_change_scores(batch_size):
-    """Bit for bit where MKL multiplies, within 1e-6 of the largest score elsewhere."""
-    bank, images, score = bank_with_images(), fakes.unit(50, seed=3), MahalanobisScore("ledoit_wolf")
-    whole = score(images, bank)
-    tolerance = 0 if torch.backends.mkl.is_available() else 1e-6 * whole.abs().max().item()
-    split = torch.cat([score(batch, bank) for batch in images.split(batch_size)])
-    assert torch.allclose(split, whole, atol=tolerance, rtol=0)
-
-
-def test_chunks_do_not_change_scores(monkeypatch):
-    bank, images = bank_with_images(), fakes.unit(50, seed=3)
-    whole = MahalanobisScore(0.5)(images, bank)
-    monkeypatch.setattr("neglab.score.mahalanobis.CHUNK_ELEMENTS", 1)  # one block of rows at a time
-    assert torch.allclose(MahalanobisScore(0.5)(images, bank), whole, rtol=1e-9)
-
-
-def test_no_images_no_scores():
-    assert MahalanobisScore(0.5)(fakes.unit(0), bank_with_images()).shape == (0,)
-
-
-def test_id_images_are_needed():
-    assert MahalanobisScore.needs_id_images
-    with pytest.raises(UserError, match=r"Mahalanobis compares with ID images; got none\. Choose id_images=\.\.\."):
-        MahalanobisScore("ledoit_wolf").prepare(fakes.text_bank())
 
 
 def test_one_image_per_class_has_no_scatter():

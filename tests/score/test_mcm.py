@@ -22,9 +22,3 @@ def test_the_range_runs_from_one_share_to_all():
     bank.id_labels.embeddings[:] = torch.eye(4)[:3]
     scores = MCMScore(0.1)(torch.eye(4)[[3, 0]], bank)
     assert scores.tolist() == pytest.approx([1 / 3, 1 / (1 + 2 * math.exp(-10))], abs=1e-7)
-
-
-def test_negatives_play_no_part():
-    images = fakes.unit(4, seed=3)
-    few, many = fakes.text_bank(num_negatives=1), fakes.text_bank(num_negatives=50)
-    assert torch.equal(MCMScore(1.0)(images, few), MCMScore(1.0)(images, many))

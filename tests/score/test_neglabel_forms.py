@@ -2,33 +2,13 @@ import fakes
 import pytest
 import torch
 from reference import neglabel_forms as reference
+from score_fakes import FORM_PAIRS, FORM_THRESHOLDS, bank_of_axes
+from score_fakes import neglabel_form as build
 
 from neglab.score.mcm import MCMScore
 from neglab.score.neglabel import NegLabelScore
-from neglab.score.neglabel_forms import COSINE_FORMS, FORMS, SIMILARITIES, DealtBank, NegLabelFormScore
+from neglab.score.neglabel_forms import COSINE_FORMS, DealtBank
 from neglab.types import UserError
-
-THRESHOLDS = {"cosine": 0.25, "l1": -4.0, "kl": -0.05}  # about the similarities of random directions
-PAIRS = [(form, kind) for form in FORMS for kind in SIMILARITIES if kind == "cosine" or form not in COSINE_FORMS]
-
-
-def build(form="sum_softmax", similarity="cosine", **changes):
-    knobs = {
-        "temperature": 0.1,
-        "threshold": THRESHOLDS.get(similarity, 0.25),
-        "negative_weight": 0.1,
-        "num_groups": 1,
-        "num_fused_groups": None,
-        "group_seed": 0,
-    }
-    return NegLabelFormScore(form, similarity, **{**knobs, **changes})
-
-
-def bank_of_axes():
-    """Two ID labels and three negatives along the axes: an image's coordinates are its similarities."""
-    bank = fakes.text_bank(num_classes=2, num_negatives=3, dim=5)
-    bank.id_labels.embeddings[:], bank.negatives.embeddings[:] = torch.eye(5)[:2], torch.eye(5)[2:]
-    return bank
 
 
 def positive_images(bank, count=6):
@@ -67,10 +47,10 @@ def test_the_rows_of_table_12_by_hand(form, expected):
     image = torch.tensor([[0.3, 0.2, 0.26, 0.2, 0.04]])
     ids, negatives = image[0, :2].tolist(), image[0, 2:].tolist()
     assert reference.ROWS[form](ids, negatives, 0.1, 0.25, 0.1) == pytest.approx(expected, abs=1e-6)
-    assert build(form)(image, bank_of_axes()).item() == pytest.approx(expected, abs=1e-6)
+    assert build(form)(image, bank_of_axes(2, 3)).item() == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("form", "similarity"), PAIRS)
+@pytest.mark.parametrize(("form", "similarity"), FORM_PAIRS)
 @pytest.mark.parametrize(("num_groups", "num_fused_groups"), [(1, None), (4, None), (7, 3)])
 def test_equals_the_loop_over_groups(form, similarity, num_groups, num_fused_groups):
     """Within 1e-5: the similarities are float32, divided by the temperature."""
@@ -81,7 +61,7 @@ def test_equals_the_loop_over_groups(form, similarity, num_groups, num_fused_gro
     groups = deal(negatives, num_groups)[:num_fused_groups]
     measure = getattr(reference, similarity)
     expected = [
-        reference.score(image, ids, groups, form, measure, 0.1, THRESHOLDS[similarity], 0.1)
+        reference.score(image, ids, groups, form, measure, 0.1, FORM_THRESHOLDS[similarity], 0.1)
         for image in images.tolist()
     ]
     assert score(images, bank).tolist() == pytest.approx(expected, abs=1e-5, rel=1e-5)
@@ -120,7 +100,7 @@ def test_a_thousand_groups():
     )
 
 
-@pytest.mark.parametrize(("form", "similarity"), PAIRS)
+@pytest.mark.parametrize(("form", "similarity"), FORM_PAIRS)
 def test_one_class_and_one_negative(form, similarity):
     """At right angles: an image on the class scores higher than one on the negative, whatever the form."""
     bank = fakes.text_bank(num_classes=1, num_negatives=1, dim=2)
@@ -132,43 +112,15 @@ def test_one_class_and_one_negative(form, similarity):
 
 def test_nothing_above_the_threshold_speaks_for_no_id_label():
     images = torch.tensor([[0.1, 0.1, 0.1, 0.1, 0.1], [0.3, 0.1, 0.1, 0.1, 0.1]])
-    assert build("proportional_binarized")(images, bank_of_axes()).tolist() == [0.0, 1.0]
+    assert build("proportional_binarized")(images, bank_of_axes(2, 3)).tolist() == [0.0, 1.0]
 
 
-@pytest.mark.parametrize(("form", "similarity"), PAIRS)
+@pytest.mark.parametrize(("form", "similarity"), FORM_PAIRS)
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e30])
 def test_tiny_and_huge_similarities_give_numbers(form, similarity, size):
     images = size * torch.tensor([[0.3, 0.2, 0.26, 0.2, 0.04], [-0.3, -0.2, -0.26, -0.2, -0.04]])
     for temperature in (1e-3, 10.0):
-        assert not build(form, similarity, temperature=temperature)(images, bank_of_axes()).isnan().any()
-
-
-@pytest.mark.parametrize(("form", "similarity"), PAIRS)
-@pytest.mark.parametrize("batch_size", [1, 33])
-def test_batches_do_not_change_scores(form, similarity, batch_size):
-    """Bit for bit where MKL multiplies, within 1e-6 of the largest score elsewhere."""
-    bank, images, score = fakes.text_bank(), fakes.unit(50, seed=3), build(form, similarity, num_groups=4)
-    whole = score(images, bank)
-    tolerance = 0 if torch.backends.mkl.is_available() else 1e-6 * whole.abs().max().item()
-    split = torch.cat([score(batch, bank) for batch in images.split(batch_size)])
-    assert torch.allclose(split, whole, atol=tolerance, rtol=0)
-
-
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_chunks_do_not_change_scores(similarity, monkeypatch):
-    bank, images = fakes.text_bank(), fakes.unit(50, seed=3)
-    whole = build(similarity=similarity)(images, bank)
-    monkeypatch.setattr("neglab.score.neglabel_forms.CHUNK_ELEMENTS", 1)  # one block of rows at a time
-    assert torch.allclose(build(similarity=similarity)(images, bank), whole, atol=1e-5, rtol=0)
-
-
-def test_no_images_no_scores():
-    assert build()(fakes.unit(0), fakes.text_bank()).shape == (0,)
-
-
-def test_fewer_negatives_than_groups_say_what_to_do():
-    with pytest.raises(UserError, match=r"num_groups=100 with 37 negatives\. Lower score\.num_groups or select more"):
-        build(num_groups=100)(fakes.unit(1), fakes.text_bank(num_negatives=37))
+        assert not build(form, similarity, temperature=temperature)(images, bank_of_axes(2, 3)).isnan().any()
 
 
 @pytest.mark.parametrize("similarity", ["l1", "kl"])

@@ -4,10 +4,11 @@ import fakes
 import pytest
 import torch
 from reference import negrefine as reference
+from score_fakes import NEGREFINE
+from score_fakes import run as run_with
 
 from neglab.score.neglabel import NegLabelScore
 from neglab.score.negrefine import NegRefineScore
-from neglab.types import UserError
 
 
 class CountingEncoder(fakes.NoEncoder):
@@ -26,19 +27,11 @@ class CountingEncoder(fakes.NoEncoder):
 
 
 def score(**changes):
-    knobs = {
-        "num_groups": 4, "temperature": 0.01, "group_seed": 0, "pair_weight": 2.0, "num_classes": 5, "num_negatives": 5,
-    }  # fmt: skip
-    return NegRefineScore(**{**knobs, **changes})
+    return NegRefineScore(**{**NEGREFINE, **changes})
 
 
 def run(method, bank, images, batch_size, encoder=None):
-    encoder = encoder or CountingEncoder()
-    state, scores = method.init(bank, encoder), []
-    for part in images.split(batch_size):
-        (values, _), state = method.step(state, part)
-        scores.append(values)
-    return torch.cat(scores)
+    return run_with(method, bank, images, batch_size, encoder or CountingEncoder())[0]
 
 
 @pytest.mark.parametrize("num_classes", [1, 3, 12])
@@ -98,8 +91,3 @@ def test_negatives_that_the_groups_drop_may_still_be_matched():
     encoder = CountingEncoder()
     run(score(num_negatives=1), bank, images, 3, encoder)
     assert {name.split(" and ")[1] for name in encoder.asked} == set(bank.negatives.names[20:])
-
-
-def test_fewer_negatives_than_groups_is_an_error():
-    with pytest.raises(UserError, match="num_groups must be at most"):
-        score(num_groups=100).init(fakes.text_bank(), CountingEncoder())

@@ -4,6 +4,7 @@ import fakes
 import pytest
 import torch
 from reference import oodd as reference
+from score_fakes import run
 
 from neglab.compose import compose, make
 from neglab.score.knn import KNNScore
@@ -16,15 +17,6 @@ from neglab.score.tanl import TANLScore
 NEGLABEL = NegLabelScore(4, 0.01, 0)
 
 
-def run(score, bank, images, batch_size):
-    state, scores = score.init(bank, None), []
-    for part in images.split(batch_size):
-        (values, _), state = score.step(state, part)
-        scores.append(values)
-    score.finish(state)
-    return torch.cat(scores), state
-
-
 @pytest.mark.parametrize("base", [NEGLABEL, MCMScore(1.0)])
 @pytest.mark.parametrize("size", [3, 20, 90])
 @pytest.mark.parametrize("batch_size", [1, 7, 90])
@@ -33,7 +25,7 @@ def test_equals_the_heap(base, size, batch_size, num_neighbours, weight):
     bank, images = fakes.text_bank(), fakes.unit(90, seed=3)
     base_scores = base(images, bank).double()
     expected = reference.scores(base_scores.tolist(), images.tolist(), batch_size, size, num_neighbours, weight)
-    scores, state = run(OODDScore(base, size, num_neighbours, weight), bank, images, batch_size)
+    scores, (*_, state) = run(OODDScore(base, size, num_neighbours, weight), bank, images, batch_size)
     assert torch.allclose(scores, torch.tensor(expected, dtype=torch.float64), atol=1e-5, rtol=0)
     assert torch.equal(state.scores, state.scores.sort().values) and len(state.scores) == size
 
@@ -68,17 +60,6 @@ def test_a_queue_that_never_overflowed_is_said(caplog):
         assert not caplog.records
         run(OODDScore(NEGLABEL, 90, 5, 1.0), bank, images, 20)
     assert "queue of 90 never overflowed in a stream of 90 images" in caplog.text
-
-
-def test_a_kept_state_replays_to_the_bit_and_no_images_change_nothing():
-    score, bank = OODDScore(NEGLABEL, 20, 5, 1.0), fakes.text_bank()
-    first, second, poison = fakes.unit(60, seed=3).split(20)
-    _, kept = score.step(score.init(bank, None), first)
-    (scores, _), _ = score.step(kept, second)
-    score.step(kept, poison)
-    (nothing, _), same = score.step(kept, poison[:0])
-    assert nothing.shape == (0,)
-    assert torch.equal(score.step(same, second)[0].scores, scores)
 
 
 def test_any_score_is_wrapped_from_the_command_line():

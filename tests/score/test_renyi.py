@@ -3,19 +3,16 @@ import pytest
 import torch
 import yaml
 from reference import renyi as reference
+from score_fakes import RENYI as IMAGENET
+from score_fakes import bank_of_axes
 
 from neglab.config_files import configs_folder
 from neglab.score.renyi import RenyiScore
 from neglab.types import UserError
 
-IMAGENET = {"temperature": 0.01, "eta": 1.2, "order": 1.05, "start": -0.1, "steps": 15, "step_size": 0.01}
-
 
 def fixture():
-    """Labels along the axes, so that an image's coordinates are its cosines."""
-    bank = fakes.text_bank(2, 4, dim=6)
-    bank.id_labels.embeddings[:], bank.negatives.embeddings[:] = torch.eye(6).split([2, 4])
-    return torch.tensor(reference.FIXTURE), bank
+    return torch.tensor(reference.FIXTURE), bank_of_axes(2, 4)
 
 
 def expected(images, bank, **constants):
@@ -84,12 +81,3 @@ def test_the_optimum_is_the_least_of_the_objective(eta):
 def test_there_is_no_optimum_up_to_eta_1():
     with pytest.raises(UserError, match=r"score\.eta above 1"):
         RenyiScore(**{**IMAGENET, "eta": 1.0, "steps": "optimum"})
-
-
-def test_batches_and_chunks_change_nothing(monkeypatch):
-    score, bank, images = RenyiScore(**IMAGENET), fakes.text_bank(5, 60), fakes.unit(50, seed=3)
-    whole = score(images, bank)
-    assert torch.allclose(torch.cat([score(part, bank) for part in images.split(7)]), whole, atol=1e-5, rtol=0)
-    monkeypatch.setattr("neglab.score.renyi.CHUNK_ELEMENTS", 70)
-    assert torch.allclose(score(images, bank), whole, atol=1e-5, rtol=0)
-    assert score(images[:0], bank).shape == (0,)

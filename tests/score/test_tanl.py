@@ -1,27 +1,14 @@
-from dataclasses import fields, replace
-
 import fakes
 import numpy as np
 import pytest
 import torch
 from reference import tanl as reference
+from score_fakes import TANL as KNOBS
+from score_fakes import run, stream
 from torch.nn.functional import normalize
 
 from neglab.score.tanl import TANLScore, id_share, otsu_threshold, relative_activation, weighted
 from neglab.types import UserError, generator
-
-KNOBS = {
-    "temperature": 0.1,
-    "num_active": 10,
-    "prefix_step": 1,
-    "weighting": "none",
-    "history_weight": 0.0,
-    "gap": 0.5,
-    "memory_length": 20,
-    "noise": "text",
-    "num_noise": 4,
-    "seed": 0,
-}
 
 
 def score(**changes):
@@ -45,26 +32,9 @@ def slow(bank, noise, **changes):
     )
 
 
-def stream(bank, count, seed=5):
-    """Images around the labels, in random order, half of them around ID classes."""
-    draw = torch.Generator().manual_seed(seed)
-    sides = (bank.id_labels.embeddings, bank.negatives.embeddings)
-    centres = torch.cat([side[torch.randint(len(side), (count // 2,), generator=draw)] for side in sides])
-    images = normalize(centres + 0.25 * torch.randn(centres.shape, generator=draw), dim=1)
-    return images[torch.randperm(len(images), generator=draw)]
-
-
 def farthest(bank, count):
     nearest = (bank.negatives.embeddings @ bank.id_labels.embeddings.T).amax(dim=1)
     return bank.negatives.embeddings[nearest.argsort()[:count]]
-
-
-def run(method, bank, images, sizes, encoder=None):
-    state, scores = method.init(bank, encoder), []
-    for part in images.split(sizes):
-        (values, _), state = method.step(state, part)
-        scores.append(values)
-    return torch.cat(scores), state
 
 
 @pytest.mark.parametrize("step", reference.FIXTURE_BY_STEP)
@@ -167,7 +137,7 @@ def test_few_id_texts_are_drawn():
 
 def test_the_score_queue_holds_twenty_thousand():
     bank = fakes.text_bank(2, 5)
-    _, state = run(score(num_active=3), bank, fakes.unit(24_000, seed=3), 8_000)
+    _, (*_, state) = run(score(num_active=3), bank, fakes.unit(24_000, seed=3), 8_000)
     assert len(state.gate_scores) == 20_000
 
 
@@ -193,47 +163,6 @@ def test_all_images_of_one_class():
 def test_words_without_activation_weigh_nothing():
     assert relative_activation(torch.tensor([3.0, 1.0, 0.0, -5.0])).tolist() == [3.0, 1.0, 0.0, 0.0]
     assert relative_activation(torch.tensor([0.0, -5.0])).tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("weighting", ["none", "outside"])
-def test_a_kept_state_replays_to_the_bit_and_the_future_changes_nothing(weighting):
-    bank = fakes.text_bank(6, 60)
-    method = score(weighting=weighting, history_weight=0.5)
-    first, second, third = stream(bank, 90).split(30)
-    _, kept = method.step(method.init(bank, None), first)
-    copy = {field.name: getattr(kept, field.name).clone() for field in fields(kept)}
-    (scores, _), after = method.step(kept, second)
-    method.step(method.step(kept, fakes.unit(500, seed=9))[1], third)
-    (again, _), again_after = method.step(kept, second)
-    assert torch.equal(scores, again) and torch.equal(after.ood_queue, again_after.ood_queue)
-    assert all(torch.equal(getattr(kept, name), value) for name, value in copy.items())
-    assert torch.equal(method.step(after, third)[0].scores, method.step(again_after, third)[0].scores)
-
-
-@pytest.mark.parametrize("memory_length", [2, 20])
-def test_chunks_do_not_change_scores(monkeypatch, memory_length):
-    bank = fakes.text_bank(6, 60)
-    method, images = score(memory_length=memory_length, history_weight=0.5), stream(bank, 90)
-    whole, state = run(method, bank, images, 30)
-    monkeypatch.setattr("neglab.score.tanl.CHUNK_ELEMENTS", 60 * 3)
-    scores, chunked = run(method, bank, images, 30)
-    assert torch.allclose(scores, whole, atol=1e-5, rtol=0)
-    assert torch.allclose(state.ood_queue, chunked.ood_queue, atol=1e-6, rtol=0)
-
-
-def test_no_images_no_scores():
-    assert run(score(), fakes.text_bank(6, 60), fakes.unit(0), 5)[0].shape == (0,)
-
-
-def test_names_the_global_random_state_and_the_bank_are_untouched():
-    bank, before = fakes.text_bank(6, 60), torch.random.get_rng_state()
-    images = stream(bank, 40)
-    scores, _ = run(score(noise="random"), bank, images, 10)
-    renamed = replace(bank, negatives=fakes.label_set(60, seed=2, prefix="other"))
-    assert torch.equal(scores, run(score(noise="random"), renamed, images, 10)[0])
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.equal(bank.negatives.embeddings, fakes.text_bank(6, 60).negatives.embeddings)
-    assert torch.equal(bank.id_labels.embeddings, fakes.text_bank(6, 60).id_labels.embeddings)
 
 
 @pytest.mark.parametrize(

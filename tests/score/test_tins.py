@@ -3,65 +3,31 @@ import pytest
 import torch
 from reference import interneg as interneg_reference
 from reference import tins as reference
-from torch.nn.functional import normalize
+from score_fakes import TINS as KNOBS
+from score_fakes import bank_with_far_images, run
 
-from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import build, compose
-from neglab.embedding.text_encoder import DirectTextEncoder
 from neglab.pipeline import evaluate
-from neglab.prompt.templates import PromptTemplates
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.score.tins import RankedTexts, TINSScore, balanced_share
-from neglab.types import LabelledEmbeddings, TextBank, UserError
+from neglab.types import TextBank, UserError
 
-KNOBS = {
-    "num_groups": 3,
-    "temperature": 0.2,
-    "group_seed": 0,
-    "threshold": 0.45,
-    "template": "a photo of a {}.",
-    "repulsion_weight": 0.3,
-    "steps": 3,
-    "learning_rate": 0.02,
-    "weight_decay": 0.01,
-    "num_extras": 100,
-    "buffer_size": None,
-}
 IMAGES = fakes.unit(18, seed=3)
 
 
 @pytest.fixture(scope="module")
-def encoder(tiny_model, tmp_path_factory):
-    backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
-    prompts = PromptTemplates(["{}"], ["{}"], True)
-    return DirectTextEncoder(backbone, prompts, tmp_path_factory.mktemp("store"), 64)
-
-
-@pytest.fixture(scope="module")
 def bank():
-    plain = fakes.text_bank(4, 23)
-    labels = torch.tensor([0, 1, 2, 3] * 3 + [-1])
-    images = normalize(plain.id_labels.embeddings[labels] * 0.35 + fakes.unit(13, seed=8), dim=1)
-    return TextBank(plain.id_labels, plain.negatives, 100.0, LabelledEmbeddings(images, labels))
+    return bank_with_far_images()
 
 
 def score(**changes):
     return TINSScore(**{**KNOBS, **changes})
 
 
-def run(method, bank, encoder, images=IMAGES, batch_size=6):
-    state, scores, states = method.init(bank, encoder), [], []
-    for part in images.split(batch_size):
-        (values, _), state = method.step(state, part)
-        scores.append(values)
-        states.append(state)
-    return torch.cat(scores), states
-
-
 @pytest.mark.parametrize("changes", [{}, {"num_extras": 2, "buffer_size": 3, "threshold": 1.0, "steps": 1}], ids=str)
 def test_equals_the_slow_version_on_a_stream(bank, encoder, changes):
     knobs = {**KNOBS, **changes}
-    scores, states = run(score(**changes), bank, encoder)
+    scores, states = run(score(**changes), bank, IMAGES, 6, encoder)
     means = interneg_reference.prototypes(bank.id_images.embeddings, bank.id_images.labels.tolist(), 4)
     wanted, sizes = reference.run(
         encoder.backbone.network,
@@ -78,11 +44,11 @@ def test_equals_the_slow_version_on_a_stream(bank, encoder, changes):
 
 
 def test_the_stream_of_these_tests_has_every_case(bank, encoder):
-    _, states = run(score(), bank, encoder)
+    _, states = run(score(), bank, IMAGES, 6, encoder)
     assert 0 < len(states[-1].extras) < states[-1].num_inverted < len(IMAGES)
     assert states[-1].num_not_finite == 0
-    buffers = [len(state.buffer) for state in run(score(num_extras=2, buffer_size=3, threshold=1.0), bank, encoder)[1]]
-    assert 0 in buffers
+    _, states = run(score(num_extras=2, buffer_size=3, threshold=1.0), bank, IMAGES, 6, encoder)
+    assert 0 in [len(state.buffer) for state in states]
 
 
 FIXTURE = ([[1.0, 0.0], [0.0, 1.0]], [[0.8, 0.6], [0.6, 0.8]], [[0.0, 1.0], [-1.0, 0.0], [1.0, 0.0], [0.6, -0.8]])
@@ -149,23 +115,6 @@ def test_no_active_image_leaves_the_state_alone(bank, encoder):
     assert torch.equal(values, balanced_share(IMAGES, state.grouped, 3))
 
 
-def test_later_batches_change_no_earlier_score_and_old_states_stay_usable(bank, encoder):
-    clean, states = run(score(), bank, encoder)
-    poisoned = torch.cat([IMAGES[:12], torch.full((6, 16), float("nan"))])
-    scores, _ = run(score(), bank, encoder, poisoned)
-    assert torch.equal(scores[:12], clean[:12])
-    assert torch.equal(score().step(states[1], IMAGES[12:])[0].scores, clean[12:])
-
-
-def test_inference_mode_and_replays_give_the_same_bits_and_touch_no_global_state(bank, encoder):
-    before = torch.random.get_rng_state()
-    outside, _ = run(score(), bank, encoder)
-    with torch.inference_mode():
-        inside, _ = run(score(), bank, encoder, IMAGES.clone())
-    assert torch.equal(inside, outside)
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
 def test_it_runs_in_the_pipeline(overrides, benchmark):
     own = ["method=tins", "negative_selector=all", "id_images=image_folder", f"id_images.dataset.root={benchmark}/id"]
     own.append("data.allow_shared=true")  # what is found is not judged
@@ -183,10 +132,3 @@ def test_it_runs_in_the_pipeline(overrides, benchmark):
 def test_settings_that_cannot_be(changes):
     with pytest.raises(UserError, match=r"score\."):
         score(**changes)
-
-
-def test_mistakes_in_the_bank(bank, encoder):
-    with pytest.raises(UserError, match="num_groups must be at most"):
-        score(num_groups=100).init(bank, encoder)
-    with pytest.raises(UserError, match="got none"):
-        score().init(TextBank(bank.id_labels, bank.negatives, 100.0), encoder)

@@ -5,18 +5,11 @@ import numpy as np
 import pytest
 import torch
 from reference import id_images as reference
+from score_fakes import bank_with_images
 from sklearn.covariance import EmpiricalCovariance
-from torch.nn.functional import normalize
 
 from neglab.score.vim import ViMScore
-from neglab.types import LabelledEmbeddings, UserError
-
-
-def bank_with_images(count=80, num_classes=5, dim=16):
-    """ID images around their class name's embedding."""
-    bank, labels = fakes.text_bank(num_classes=num_classes, dim=dim), torch.arange(count) % num_classes
-    embeddings = normalize(bank.id_labels.embeddings[labels] + 0.5 * fakes.unit(count, dim, seed=4), dim=1)
-    return replace(bank, id_images=LabelledEmbeddings(embeddings, labels))
+from neglab.types import UserError
 
 
 def numbers(bank):
@@ -63,33 +56,6 @@ def test_the_virtual_logit_of_id_images_is_their_largest_logit_on_average():
 def test_tiny_and_huge_logits_give_numbers(logit_scale):
     bank = replace(bank_with_images(), logit_scale=logit_scale)
     assert ViMScore(0.01, 5)(fakes.unit(9, seed=3), bank).isfinite().all()
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 16, 33])
-def test_batches_do_not_change_scores(batch_size):
-    """Bit for bit where MKL multiplies, within 1e-6 of the largest score elsewhere."""
-    bank, images, score = bank_with_images(), fakes.unit(50, seed=3), ViMScore(0.01, 5)
-    whole = score(images, bank)
-    tolerance = 0 if torch.backends.mkl.is_available() else 1e-6 * whole.abs().max().item()
-    split = torch.cat([score(batch, bank) for batch in images.split(batch_size)])
-    assert torch.allclose(split, whole, atol=tolerance, rtol=0)
-
-
-def test_chunks_do_not_change_scores(monkeypatch):
-    bank, images = bank_with_images(), fakes.unit(50, seed=3)
-    whole = ViMScore(0.01, 5)(images, bank)
-    monkeypatch.setattr("neglab.score.vim.CHUNK_ELEMENTS", 1)  # one block of rows at a time
-    assert torch.allclose(ViMScore(0.01, 5)(images, bank), whole, atol=1e-4, rtol=0)
-
-
-def test_no_images_no_scores():
-    assert ViMScore(0.01, 5)(fakes.unit(0), bank_with_images()).shape == (0,)
-
-
-def test_id_images_are_needed():
-    assert ViMScore.needs_id_images
-    with pytest.raises(UserError, match=r"ViM compares with ID images; got none\. Choose id_images=\.\.\."):
-        ViMScore(0.01, None).prepare(fakes.text_bank())
 
 
 @pytest.mark.parametrize(("num_dimensions", "count"), [(16, 80), (17, 80), (8, 8), (None, 7)])
