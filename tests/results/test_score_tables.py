@@ -107,7 +107,7 @@ def test_tables_are_measured_as_one(tmp_path, pairs, form):
 def test_many_scores_are_sorted_on_the_disk(pairs, monkeypatch):
     expected = measure(pairs)
     monkeypatch.setattr(results, "IN_MEMORY", 1)
-    monkeypatch.setattr(results, "DetectionMetrics", None)
+    monkeypatch.setattr("neglab.metrics.detection.DetectionMetrics", None)
     assert measure(pairs) == pytest.approx(expected, abs=1e-12)
 
 
