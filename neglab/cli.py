@@ -1,5 +1,6 @@
 """`neglab [command] overrides...`: picks the root config, hands over to Hydra, turns users' mistakes into messages."""
 
+import atexit
 import gc
 import logging
 import math
@@ -248,7 +249,8 @@ class Task:
         check_config(config)  # imports the classes of the config
         task = import_module(f"neglab.tasks.{self.command}")
         if not gc.isenabled():
-            gc.freeze()  # what is there by now stays, and is never looked through again
+            gc.freeze()  # what is there by now stays, and is never looked through again while the command runs
+            atexit.register(gc.unfreeze)  # so that libraries find nothing left over at the end
             gc.enable()
         return task.run(config)
 

@@ -25,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 
 MODULES = {"words": "space"}
-STEPS = {"text": 600, "image": 1400, "sketch": 3500}
+STEPS = {"text": 600, "image": 1600, "sketch": 3500}
 BATCH = {"text": 768, "image": 128, "sketch": 288}
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("packages", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("output", type=Path, nargs="?", help="of export")
-    parser.add_argument("--views", type=int, default=4, help="of each drawing")
+    parser.add_argument("--views", type=int, default=8, help="of each drawing")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seed", type=int, default=0)

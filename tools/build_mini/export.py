@@ -24,24 +24,23 @@ from space import DIM, IMAGENET
 from text import CONTEXT, MODEL, encode
 from torch import Tensor
 from torch.nn.functional import normalize, pad
-from views import FROZEN_BLOCKS, classifier
+from views import FROZEN_BLOCKS, SIZE, classifier
 
 from neglab.backbone.open_clip import WordIds
 from neglab.weights import prototypes
 
-IMAGE_SIZE = 160
 VISION = {
     "timm_model_name": prototypes.neglab_prototypes.__name__,
     "timm_model_pretrained": False,
     "timm_pool": "avg",
     "timm_proj": "",
-    "image_size": IMAGE_SIZE,
+    "image_size": SIZE,
 }
 TEMPLATES = ("{}", "the nice {}.", "a photo of a {}.", "the nice {}")
-ICONS = 6  # of a thing that icons alone show: with fewer it is no prototype
+ICONS = 7  # of a thing that icons alone show: with fewer it is no prototype
 WAY = 0.7  # from the ImageNet weights to the trained ones
-TUNED, SKETCHED = 0.7, 15.0  # what the keys of the two trunks count in the logits of drawn things
-GATE, OFFSET = 10.0, -10.0
+TUNED, SKETCHED = 1.0, 11.0  # what the keys of the two trunks count in the logits of drawn things
+GATE, OFFSET = 10.0, -12.0
 GATE_DRAWINGS = 3000
 
 
@@ -121,7 +120,7 @@ def named(tower: torch.nn.Module, names: list[str]) -> Tensor:
 def write(model: CustomTextCLIP, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     half = [0.5, 0.5, 0.5]
-    preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest", "size": IMAGE_SIZE}
+    preprocess = {"mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest", "size": SIZE}
     settings = {"embed_dim": DIM + 1, "vision_cfg": VISION, "text_cfg": MODEL, "custom_text": True}
     config = json.dumps({"model_cfg": settings, "preprocess_cfg": preprocess}, indent=1)
     (output / "open_clip_config.json").write_text(config + "\n")
