@@ -89,6 +89,9 @@ class RemotePath:
             return self.is_known_folder
         return self.seen().is_known_folder
 
+    def is_file(self) -> bool:
+        return bool(self.mark or self.seen().mark)
+
     def exists(self) -> bool:
         return self._info() is not None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import listed_files, on_disk
 from neglab.data.names import Names, as_words, check_counted_from_0, given_names, read_lines
-from neglab.places import Place, RemotePath, place_of
+from neglab.places import Place, place_of
 from neglab.types import UserError, Words
 
 LABEL = re.compile(r"-?[0-9]{1,18}")
@@ -50,7 +50,7 @@ class ImageListFile(ImageDataset):
         return [self.list_path]
 
     def images(self) -> ImageList:
-        if not _is_file(self.list_path):
+        if not self.list_path.is_file():
             raise self.missing("The list of images must exist")
         rows = [_path_and_label(line) for line in read_lines(self.list_path)]
         labels = self._class_labels(rows) if self.labelled else [-1] * len(rows)
@@ -68,10 +68,6 @@ class ImageListFile(ImageDataset):
                     f"name; got {label} for {path}. Mend the list, or id_dataset.class_names."
                 )
         return [label for _, label in rows if label is not None]
-
-
-def _is_file(place: Place) -> bool:
-    return bool(place.seen().mark) if isinstance(place, RemotePath) else place.is_file()
 
 
 def _path_and_label(line: str) -> tuple[str, int | None]:

@@ -19,14 +19,14 @@ def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Place, int]]) -> Im
         UserError: none of them exists.
     """
     paths, labels = seen_files([path for path, _ in rows]), [label for _, label in rows]
-    if not any(map(_is_there, paths)):
+    if not any(map(is_there, paths)):
         tried = f", which {paths[0]} does not" if paths else "; the list is empty"
         raise dataset.missing(f"One of the listed images at least must exist{tried}")
     return dataset.counted(ImageList.of_files(paths, labels))
 
 
-def _is_there(path: Place) -> bool:
-    """Whether there is such a file; a path that is too long is no error to `os.path`."""
+def is_there(path: Place) -> bool:
+    """Whether there is such a file, in a store as `seen_files` found it; a path that is too long is no error."""
     return bool(path.mark) if isinstance(path, RemotePath) else os.path.isfile(path)
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from neglab.types import UserError
 
+RECALL = 0.95  # of FPR95
+
 
 @dataclass(frozen=True)
 class ScoreCounts:

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from neglab.metrics.curves import (
+    RECALL,
     ScoreCounts,
     aupr_in,
     aupr_out,
@@ -104,7 +105,7 @@ class FPR95IDPositive(DetectionMetric):
 
     @staticmethod
     def value(counts: ScoreCounts) -> Tensor:
-        return fpr_id_positive(counts, recall=0.95)
+        return fpr_id_positive(counts, recall=RECALL)
 
 
 class FPR95OODPositive(DetectionMetric):
@@ -114,7 +115,7 @@ class FPR95OODPositive(DetectionMetric):
 
     @staticmethod
     def value(counts: ScoreCounts) -> Tensor:
-        return fpr_ood_positive(counts, recall=0.95)
+        return fpr_ood_positive(counts, recall=RECALL)
 
 
 class IDAccuracy(Metric):

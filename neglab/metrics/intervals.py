@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.metrics.curves import RECALL
 from neglab.types import generator
 
-RECALL = 0.95  # of FPR95
 CHUNK_ELEMENTS = 2**18  # of the counts of one chunk of resamples: 2 MiB, which stay in a core's cache
 
 

@@ -17,10 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from neglab.files import write_atomically
-from neglab.metrics.curves import check_scores
+from neglab.metrics.curves import RECALL, check_scores
 
 ROWS = 2**22  # scores that are sorted at once, and held in all while runs are merged: 100 MB of values and counts
-RECALL = 0.95  # of FPR95
 
 
 @dataclass(frozen=True)

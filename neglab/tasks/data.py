@@ -18,7 +18,7 @@ from neglab.compose import compose, make, ood_nodes, settled
 from neglab.config_files import configs_folder
 from neglab.data.base import ImageDataset, ImageFile, ImageSource
 from neglab.data.few_shot import FewShot
-from neglab.places import RemotePath
+from neglab.data.listed import is_there
 from neglab.tasks.evaluate import run_choices
 from neglab.types import UserError
 
@@ -130,8 +130,8 @@ def inspect(name: str, dataset: ImageDataset) -> Finding:
 
 
 def _is_there(source: ImageSource) -> bool:
-    if isinstance(source, ImageFile) and isinstance(source.path, RemotePath):
-        return bool(source.path.mark)  # the listing has asked the store
+    if isinstance(source, ImageFile):
+        return is_there(source.path)
     return source.origin is None or source.origin.is_file()
 
 
