@@ -17,7 +17,7 @@ from neglab.detector import Detector
 from neglab.service.answers import Answer, Judgement, judgements, picture
 from neglab.service.batches import Batches, BusyError
 from neglab.service.counts import Counted, Counts
-from neglab.service.incoming import Refused, Sent, read_images
+from neglab.service.incoming import HeardOut, Refused, Sent, read_images
 from neglab.service.limits import Limits
 from neglab.types import UserError
 
@@ -120,6 +120,7 @@ def make_app(judging: Judging, url_hosts: Sequence[str] = (), token: str | None 
         token: that a request must bear; None: anyone may ask.
     """
     app = FastAPI(title="neglab", version=__version__, lifespan=judging.working, redoc_url=None)
+    app.add_middleware(HeardOut, seconds=judging.limits.seconds)
     app.add_middleware(Counted, counts=judging.counts, path=DETECT)
 
     @app.post(DETECT, dependencies=[guard(token)], openapi_extra=BODY)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
@@ -23,10 +24,48 @@ FORMS = 'multipart/form-data with files named images, or application/json such a
 
 
 class Refused(HTTPException):
-    """The request is answered with this reason, and its connection closed: the rest of it may still be on its way."""
+    """The request is answered with this reason, and its connection closed."""
 
     def __init__(self, status: int, reason: str, **headers: str) -> None:
         super().__init__(status, reason, {"Connection": "close", **headers})
+
+
+class HeardOut:
+    """Reads a refused request to its end before it answers, and keeps nothing of it.
+
+    Many clients read an answer only when they have sent all; those whose connection was closed before that see a
+    broken pipe instead of the reason. A request that is not through in time is cut off.
+
+    Args:
+        app: what answers, by the ASGI convention.
+        seconds: from a request's head to its end.
+    """
+
+    def __init__(self, app: Any, seconds: float) -> None:
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        deadline = asyncio.get_running_loop().time() + self.seconds
+        # Who asks before sending (`Expect: 100-continue`) sends nothing after a refusal.
+        whole = any(name == b"expect" for name, _ in scope["headers"])
+
+        async def watched() -> Any:
+            nonlocal whole
+            message = await receive()
+            whole = not message.get("more_body", False)
+            return message
+
+        async def after_the_rest(message: Any) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    while message.get("status", 0) >= 400 and not whole:
+                        await watched()
+            await send(message)
+
+        await self.app(scope, watched, after_the_rest)
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,22 @@ def test_a_body_without_a_length_is_counted(port):
     assert ask(port, chunks)[0] == 413
 
 
+def test_who_reads_after_sending_sees_the_reason():
+    """Also where the refusal is known from the head, and the body is more than the sockets' buffers hold."""
+    body = b"x" * 30_000_000
+    with serving(token="right", seconds=30.0) as port:
+        assert ask(port, body)[0] == 401
+        assert ask(port, body, path="/nowhere")[0] == 404
+        assert ask(port, body, Authorization="Bearer right")[0] == 413
+
+
+def test_who_asks_before_sending_is_answered_at_once(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
+        begin = time.monotonic()
+        client.sendall(HEAD.replace(b"100", b"300000\r\nExpect: 100-continue"))
+        assert client.recv(4096).startswith(b"HTTP/1.1 413 ") and time.monotonic() - begin < 0.8
+
+
 def test_32_clients_get_their_own_answers_from_common_batches():
     detector = fakes.pixel_detector()
     files = [png(seed) for seed in range(32)]
