@@ -1,5 +1,6 @@
 """Small stand-ins: label sets of random directions, a tiny random open_clip model, folders of pictures."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def unit(count, dim=16, seed=0):
 def label_set(count, dim=16, seed=0, num_adjectives=0, prefix="word"):
     kinds = ("noun",) * (count - num_adjectives) + ("adjective",) * num_adjectives
     return LabelSet(tuple(f"{prefix} {i}" for i in range(count)), kinds, unit(count, dim, seed), (None,) * count)
+
+
+def named(nouns, adjectives=(), dim=16):
+    """A label set that has names alone."""
+    count, kinds = len(nouns) + len(adjectives), ("noun",) * len(nouns) + ("adjective",) * len(adjectives)
+    return LabelSet((*nouns, *adjectives), kinds, torch.zeros(count, dim), (None,) * count)
 
 
 def text_bank(num_classes=5, num_negatives=23, dim=16):
@@ -101,3 +108,15 @@ class NoEncoder:
         raise AssertionError("this method encodes no text")
 
     encode = encode_texts = tokenize = embed_tokens = encode_tokens = encode_continuations = _refuse
+
+
+class TextVectors(NoEncoder):
+    """Embeds texts as given, each in a direction of its own."""
+
+    def encode_texts(self, texts):
+        return torch.cat([unit(1, seed=sum(map(ord, text))) for text in texts])
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

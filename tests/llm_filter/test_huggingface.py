@@ -5,29 +5,19 @@ import io
 import json
 
 import pytest
-import torch
 from chat import tiny_chat
-from fakes import NoEncoder, unit
+from fakes import TextVectors, named
 from hydra.utils import instantiate
 
 from neglab.compose import compose
 from neglab.llm_filter.base import LabelFilter
 from neglab.llm_filter.huggingface import HuggingFaceFilter
-from neglab.types import LabelSet, UserError
+from neglab.types import UserError
 
 # The model says Yes about every zork, and about a blib that is compared with a blab.
 NAMES = ("green blib", "zork mountain", "sand", "sand", "12", "cold stone", "blib", "red blab", "zork's", "old chair")
 CLASSES = ("cat", "red blab", "dog")
 KEPT = (2, 5, 9)
-
-
-class TextVectors(NoEncoder):
-    def encode_texts(self, texts):
-        return torch.cat([unit(1, seed=sum(map(ord, text))) for text in texts])
-
-
-def labels(names):
-    return LabelSet(tuple(names), ("noun",) * len(names), torch.zeros(len(names), 16), (None,) * len(names))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +35,7 @@ def build(folder, store, **changed):
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_scripted_answers_give_the_known_labels(folder, tmp_path, answer, batch_size):
     judge = build(folder, tmp_path, answer=answer, batch_size=batch_size)
-    result = judge.apply(labels(NAMES), labels(CLASSES), TextVectors())
+    result = judge.apply(named(NAMES), named(CLASSES), TextVectors())
     assert tuple(result.positions.tolist()) == KEPT
     assert result.names == tuple(NAMES[i] for i in KEPT)
     assert [row["reason"] for row in result.verdicts] == [
@@ -65,18 +55,18 @@ def test_scripted_answers_give_the_known_labels(folder, tmp_path, answer, batch_
 
 
 def test_stored_answers_need_no_model(folder, tmp_path, monkeypatch):
-    first = build(folder, tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+    first = build(folder, tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", None)
-    again = build(folder, tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+    again = build(folder, tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())
     assert again.names == first.names and again.verdicts == first.verdicts
     with pytest.raises(UserError, match="could not be loaded"):
-        build(folder, tmp_path).apply(labels([*NAMES, "new"]), labels(CLASSES), TextVectors())
+        build(folder, tmp_path).apply(named([*NAMES, "new"]), named(CLASSES), TextVectors())
 
 
 def test_both_answer_rules_keep_their_own_answers(folder, tmp_path):
     for answer in ("logits", "generate"):
-        build(folder, tmp_path, answer=answer).apply(labels(NAMES), labels(CLASSES), TextVectors())
+        build(folder, tmp_path, answer=answer).apply(named(NAMES), named(CLASSES), TextVectors())
     files = sorted((tmp_path / "answers").glob("*.jsonl"))
     assert len(files) == 2
     rows = [json.loads(line) for line in files[0].read_text().splitlines()]
@@ -85,7 +75,7 @@ def test_both_answer_rules_keep_their_own_answers(folder, tmp_path):
 
 
 def test_the_verdicts_fit_a_table(folder, tmp_path):
-    result = build(folder, tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+    result = build(folder, tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())
     file = io.StringIO()
     writer = csv.DictWriter(file, ["label", "name", "verdict", "reason", "class", "unclear"])
     writer.writerows(result.verdicts)

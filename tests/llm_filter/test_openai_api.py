@@ -5,27 +5,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import torch
-from fakes import NoEncoder, unit
+from fakes import TextVectors, named
 from hydra.utils import instantiate
 
 from neglab.compose import compose
 from neglab.llm_filter.base import SYSTEM_PROMPT, LabelFilter, proper_noun_question, subcategory_question
 from neglab.llm_filter.openai_api import OpenAIAPIFilter
-from neglab.types import LabelSet, UserError
+from neglab.types import UserError
 
 NAMES = ("Paris", "holm oak", "sand", "oak", "Sand!")
 CLASSES = ("oak", "cat")
 YES = {proper_noun_question("Paris").text, subcategory_question("holm oak", "oak").text}
-
-
-class TextVectors(NoEncoder):
-    def encode_texts(self, texts):
-        return torch.cat([unit(1, seed=sum(map(ord, text))) for text in texts])
-
-
-def labels(names):
-    return LabelSet(tuple(names), ("noun",) * len(names), torch.zeros(len(names), 16), (None,) * len(names))
 
 
 @pytest.fixture
@@ -66,7 +56,7 @@ def build(url, store):
 def test_scripted_answers_give_the_known_labels(server, tmp_path):
     judge = build(server.url, tmp_path)
     assert isinstance(judge, LabelFilter) and isinstance(judge, OpenAIAPIFilter)
-    result = judge.apply(labels(NAMES), labels(CLASSES), TextVectors())
+    result = judge.apply(named(NAMES), named(CLASSES), TextVectors())
     assert result.names == ("sand", "Sand") and result.positions.tolist() == [2, 4]
     assert [row["reason"] for row in result.verdicts] == ["proper noun", "subcategory", "", "the same", ""]
     assert all(system == SYSTEM_PROMPT for system, _ in server.seen)
@@ -74,9 +64,9 @@ def test_scripted_answers_give_the_known_labels(server, tmp_path):
 
 
 def test_a_second_run_asks_nothing_and_a_gone_server_is_a_plain_message(server, tmp_path):
-    first = build(server.url, tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+    first = build(server.url, tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())
     count = len(server.seen)
-    again = build(server.url, tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+    again = build(server.url, tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())
     assert again.verdicts == first.verdicts and len(server.seen) == count
     with pytest.raises(UserError, match="Is it running"):
-        build("http://127.0.0.1:9/v1", tmp_path).apply(labels(NAMES), labels(CLASSES), TextVectors())
+        build("http://127.0.0.1:9/v1", tmp_path).apply(named(NAMES), named(CLASSES), TextVectors())

@@ -4,15 +4,14 @@ import json
 import logging
 
 import pytest
-import torch
-from fakes import NoEncoder, unit
+from fakes import NoEncoder, TextVectors, named
 from hydra.utils import instantiate
 
 from neglab.chat.answers import AnswerStore
 from neglab.compose import compose
 from neglab.llm_filter.base import QuestionFilter, proper_noun_question, subcategory_question
 from neglab.llm_filter.replay import ReplayFilter
-from neglab.types import LabelSet, UserError
+from neglab.types import UserError
 
 CLASSES = ("daisy", "collie", "missile", "missile")
 
@@ -51,17 +50,6 @@ NAMES = (*NAMES, "cruise weapon", "biosafety level 2")
 ADJECTIVE_NAMES = ("wildcat pattern", "white currant")
 
 
-class TextVectors(NoEncoder):
-    def encode_texts(self, texts):
-        return torch.cat([unit(1, seed=sum(map(ord, text))) for text in texts])
-
-
-def labels(nouns, adjectives=()):
-    count = len(nouns) + len(adjectives)
-    kinds = ("noun",) * len(nouns) + ("adjective",) * len(adjectives)
-    return LabelSet((*nouns, *adjectives), kinds, torch.zeros(count, 16), (None,) * count)
-
-
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "llm_process_noun.txt").write_text(NOUNS + FOOTER)
@@ -70,8 +58,8 @@ def folder(tmp_path):
 
 
 def replay(path, negatives=None, missing="error", num_nearest=3, classes=CLASSES):
-    negatives = labels(NAMES, ADJECTIVE_NAMES) if negatives is None else negatives
-    return ReplayFilter(str(path), missing, num_nearest, 0.05).apply(negatives, labels(classes), NoEncoder())
+    negatives = named(NAMES, ADJECTIVE_NAMES) if negatives is None else negatives
+    return ReplayFilter(str(path), missing, num_nearest, 0.05).apply(negatives, named(classes), NoEncoder())
 
 
 def test_an_official_log_gives_its_labels_in_its_order(folder):
@@ -102,14 +90,14 @@ def test_an_official_log_gives_its_labels_in_its_order(folder):
 
 
 def test_one_file_judges_its_part_of_speech(folder):
-    assert replay(folder / "llm_process_noun.txt", labels(NAMES)).positions.tolist() == [3, 5, 0]
-    assert replay(folder / "llm_process_adj.txt", labels((), ADJECTIVE_NAMES)).positions.tolist() == [1]
+    assert replay(folder / "llm_process_noun.txt", named(NAMES)).positions.tolist() == [3, 5, 0]
+    assert replay(folder / "llm_process_adj.txt", named((), ADJECTIVE_NAMES)).positions.tolist() == [1]
     with pytest.raises(UserError, match="2 labels lack some, such as 'wildcat pattern'"):
         replay(folder / "llm_process_noun.txt")
     renamed = folder / "llm_process_first.txt"
     renamed.write_text(NOUNS)
     # Which part of speech it is about is not said, so it is about all.
-    result = replay(renamed, labels(NAMES, ("white currant",)))
+    result = replay(renamed, named(NAMES, ("white currant",)))
     assert result.positions.tolist() == [3, 8, 5, 0]
 
 
@@ -136,11 +124,11 @@ def test_a_cut_line_that_still_looks_whole_is_not_believed(folder):
     path = folder / "llm_process_noun.txt"
     path.write_text(NOUNS + "red daisy | collie | \nred daisy | missile | \nred daisy | daisy | subcategory "[:-12])
     with pytest.raises(UserError, match="'red daisy'"):
-        replay(folder, labels([*NAMES, "red daisy"], ADJECTIVE_NAMES))
+        replay(folder, named([*NAMES, "red daisy"], ADJECTIVE_NAMES))
 
 
 def test_labels_without_an_answer(folder, caplog):
-    negatives = labels(["zebra crossing", *NAMES, "pillow"], ADJECTIVE_NAMES)
+    negatives = named(["zebra crossing", *NAMES, "pillow"], ADJECTIVE_NAMES)
     with pytest.raises(UserError, match="2 labels lack some, such as 'zebra crossing', 'pillow'"):
         replay(folder, negatives)
     with caplog.at_level(logging.WARNING):
@@ -152,7 +140,7 @@ def test_labels_without_an_answer(folder, caplog):
 
 def test_labels_of_the_log_that_this_run_lacks_are_counted(folder, caplog):
     with caplog.at_level(logging.WARNING):
-        assert replay(folder, labels(NAMES[:1])).positions.tolist() == [0]
+        assert replay(folder, named(NAMES[:1])).positions.tolist() == [0]
     assert "8 labels of" in caplog.text
 
 
@@ -166,7 +154,7 @@ def test_trailing_spaces_lost_by_an_editor_change_nothing(folder):
 
 def test_everything_dropped_is_an_error(folder):
     with pytest.raises(UserError, match="it dropped all 1"):
-        replay(folder, labels(["genus ginkgo"]))
+        replay(folder, named(["genus ginkgo"]))
 
 
 def test_files_that_are_none(folder, tmp_path):
@@ -210,7 +198,7 @@ def answers(tmp_path):
 
 
 def ours(path, names, missing="error", classes=CLASSES):
-    return ReplayFilter(str(path), missing, 10, 0.05).apply(labels(names), labels(classes), TextVectors())
+    return ReplayFilter(str(path), missing, 10, 0.05).apply(named(names), named(classes), TextVectors())
 
 
 def test_our_answers_are_replayed_question_by_question(answers):
@@ -220,7 +208,7 @@ def test_our_answers_are_replayed_question_by_question(answers):
     result = ours(answers, ("aster", "sand", "zork"))
     assert result.positions.tolist() == [1]
     live = QuestionFilter(lambda asked: {q: "Yes" if says_yes(q) else "No" for q in asked}, 10, 0.05)
-    expected = live.apply(labels(names[:2] + names[3:]), labels(CLASSES), TextVectors())
+    expected = live.apply(named(names[:2] + names[3:]), named(CLASSES), TextVectors())
     assert result.verdicts == expected.verdicts
     with pytest.raises(UserError, match="1 labels lack some, such as 'sand'"):
         ours(answers, ("aster", "sand", "zork"), classes=(*CLASSES, "new class"))
@@ -240,5 +228,5 @@ def test_our_answers_count_whatever_the_wording_and_damaged_lines_do_not(answers
 
 def test_the_shipped_config_builds(folder):
     config = compose(["llm_filter=replay", f"llm_filter.path={folder}", "llm_filter.num_nearest=3"])
-    result = instantiate(config.llm_filter).apply(labels(NAMES, ADJECTIVE_NAMES), labels(CLASSES), NoEncoder())
+    result = instantiate(config.llm_filter).apply(named(NAMES, ADJECTIVE_NAMES), named(CLASSES), NoEncoder())
     assert result.positions.tolist() == [3, 5, 0, 9]

@@ -1,4 +1,3 @@
-import csv
 import re
 from pathlib import Path
 
@@ -35,14 +34,9 @@ def config(overrides, photos, tmp_path):
     return make
 
 
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_run_leaves_its_tables_and_the_sheet(config, photos, tmp_path, capsys):
     run(config())
-    rows = read_csv(tmp_path / "run0" / "detections.csv")
+    rows = fakes.read_csv(tmp_path / "run0" / "detections.csv")
     scores = [float(row["id_score"]) for row in rows[:-1]]
     assert len(rows) == 13 and scores == sorted(scores)
     assert [row["is_ood"] for row in rows[:-1]] == [str(score < 0.5) for score in scores]
@@ -71,7 +65,7 @@ def test_the_scores_are_those_of_the_python_face(config, photos, tmp_path, metho
     save = "save=" + str(tmp_path / "saved")
     run(config(save) if method is None else config(save, f"method={method}", mining=()))
     detector = Detector.load(tmp_path / "saved", "cpu")
-    rows = read_csv(tmp_path / "run0" / "detections.csv")[:-1]
+    rows = fakes.read_csv(tmp_path / "run0" / "detections.csv")[:-1]
     expected = detector.score([row["path"] for row in rows]).tolist()
     assert [float(row["id_score"]) for row in rows] == pytest.approx(expected, abs=1e-6)
 
@@ -79,7 +73,7 @@ def test_the_scores_are_those_of_the_python_face(config, photos, tmp_path, metho
 def test_parquet_holds_the_same(config, tmp_path):
     run(config())
     table = parquet.read_table(tmp_path / "run0" / "detections.parquet").to_pylist()
-    rows = read_csv(tmp_path / "run0" / "detections.csv")
+    rows = fakes.read_csv(tmp_path / "run0" / "detections.csv")
     assert [row["id_score"] for row in table[:-1]] == [float(row["id_score"]) for row in rows[:-1]]
     assert isinstance(table[0]["is_ood"], bool) and table[-1]["is_ood"] is None
 
@@ -90,7 +84,7 @@ def test_calibrate_save_and_run_again(config, tmp_path, capsys):
     assert "accepts 27 of 30 ID images" in capsys.readouterr().out
     run(config(f"detector={tmp_path}/saved", names="class_names=null"))
     assert "accepts 27 of 30 ID images" in capsys.readouterr().out
-    first, second = (read_csv(tmp_path / name / "detections.csv") for name in ("run0", "run1"))
+    first, second = (fakes.read_csv(tmp_path / name / "detections.csv") for name in ("run0", "run1"))
     assert first == second
     run(config("threshold=0.7"))
     assert "ID score 0.7000: set by hand" in capsys.readouterr().out
@@ -130,7 +124,7 @@ def test_a_turned_photo_scores_as_it_stands(config, photos, tmp_path):
     run(config())
     run(config(f"images={tmp_path}/turned.png"))
     run(config(f"images={tmp_path}/turned.png", "upright=false"))
-    upright, turned, as_it_lies = (read_csv(tmp_path / f"run{i}" / "detections.csv") for i in range(3))
+    upright, turned, as_it_lies = (fakes.read_csv(tmp_path / f"run{i}" / "detections.csv") for i in range(3))
     (expected,) = (row["id_score"] for row in upright if row["path"].endswith("picture00.png"))
     assert float(turned[0]["id_score"]) == pytest.approx(float(expected), abs=1e-6)
     assert float(as_it_lies[0]["id_score"]) != pytest.approx(float(expected), abs=1e-6)
@@ -139,7 +133,7 @@ def test_a_turned_photo_scores_as_it_stands(config, photos, tmp_path):
 def test_a_single_photo_of_other_modes(config, tmp_path):
     Image.new("LA", (50, 40)).save(tmp_path / "grey.png")
     run(config(f"images={tmp_path}/grey.png"))
-    assert len(read_csv(tmp_path / "run0" / "detections.csv")) == 1
+    assert len(fakes.read_csv(tmp_path / "run0" / "detections.csv")) == 1
 
 
 def test_all_that_pillow_opens_is_judged_and_the_rest_counted(config, tmp_path, caplog):
@@ -149,7 +143,7 @@ def test_all_that_pillow_opens_is_judged_and_the_rest_counted(config, tmp_path, 
     for name in ("clip.mp4", "Clip.MP4", "notes.txt"):
         (tmp_path / "photos" / name).write_bytes(b"")
     run(config())
-    judged = {Path(row["path"]).name for row in read_csv(tmp_path / "run0" / "detections.csv") if row["id_score"]}
+    judged = {Path(row["path"]).name for row in fakes.read_csv(tmp_path / "run0" / "detections.csv") if row["id_score"]}
     assert {"strange.tga", "strange.jp2", "strange.jfif", "strange.pcx", "strange.avif"} <= judged
     assert re.search("files below .*photos are no images: 2 .mp4, 1 .txt", caplog.text)
 
@@ -158,7 +152,7 @@ def test_the_photos_of_telephones_are_judged(config, tmp_path):
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(tmp_path / "photos" / "phone.heic")
     run(config())
-    (row,) = (row for row in read_csv(tmp_path / "run0" / "detections.csv") if row["path"].endswith("phone.heic"))
+    (row,) = (row for row in fakes.read_csv(tmp_path / "run0" / "detections.csv") if row["path"].endswith("phone.heic"))
     assert row["id_score"] and not row["error"]
 
 
@@ -191,4 +185,4 @@ def test_as_a_user_types_it(neglab, tmp_path, photos):
     assert finished.returncode == 0, finished.stderr
     assert "Most like OOD" in finished.stdout and "ID score 7.0000: set by hand" in finished.stdout
     (table,) = tmp_path.glob("outputs/*/*/detections.csv")
-    assert {row["predicted_class"] for row in read_csv(table)} <= {"fire engine", "sushi", ""}
+    assert {row["predicted_class"] for row in fakes.read_csv(table)} <= {"fire engine", "sushi", ""}

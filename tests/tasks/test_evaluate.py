@@ -1,4 +1,3 @@
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -31,25 +30,20 @@ def tables(evaluation):
     return [table for pair in evaluation.pairs for table in (pair.id_images, pair.ood_images)]
 
 
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
     mean = run(config("seed.value=3"))
     metrics = json.loads((tmp_path / "run0" / "metrics.json").read_text())
     assert mean == metrics["ood/mean/auroc"] == metrics["ood/image_folder/auroc"]
     assert 0 <= metrics["id/accuracy"] <= 1
     assert {"time/embed", "time/mine", "time/filter", "time/score", "ood/mean/fpr95_ood_positive"} <= metrics.keys()
-    rows = read_csv(tmp_path / "run0" / "results.csv")
+    rows = fakes.read_csv(tmp_path / "run0" / "results.csv")
     assert [row["ood_dataset"] for row in rows] == ["image_folder", "mean"]
     assert (rows[0]["method"], rows[0]["seed"], rows[0]["num_negatives"]) == ("neglabel", "3", "20")
     assert "negative_selector.fraction=0.5" in rows[0]["overrides"]
-    negatives = read_csv(tmp_path / "run0" / "negative_labels.csv")
+    negatives = fakes.read_csv(tmp_path / "run0" / "negative_labels.csv")
     assert [row["rank"] for row in negatives] == [str(i) for i in range(1, 21)]
     assert [float(row["similarity"]) for row in negatives] == sorted(float(row["similarity"]) for row in negatives)
-    assert len(read_csv(tmp_path / "run0" / "scores" / "id.csv")) == 12
+    assert len(fakes.read_csv(tmp_path / "run0" / "scores" / "id.csv")) == 12
     assert (tmp_path / "run0" / "roc_curves.png").read_bytes()[:4] == b"\x89PNG"
     assert "AUROC" in (tmp_path / "run0" / "table.md").read_text()
     assert json.loads((tmp_path / "run0" / "environment.json").read_text())["torch"]
@@ -82,9 +76,9 @@ def test_a_backbone_without_patches_is_said_before_any_pass(config, tmp_path):
 def test_examples_are_the_images_whose_score_is_most_wrong(config, tmp_path):
     run(config("plots=false"))
     examples = read_examples(tmp_path / "run0" / "examples.csv")
-    negatives = {row["label"] for row in read_csv(tmp_path / "run0" / "negative_labels.csv")}
+    negatives = {row["label"] for row in fakes.read_csv(tmp_path / "run0" / "negative_labels.csv")}
     for name, is_id, count in (("id", True, 8), ("image_folder", False, 5)):
-        rows = read_csv(tmp_path / "run0" / "scores" / f"{name}.csv")
+        rows = fakes.read_csv(tmp_path / "run0" / "scores" / f"{name}.csv")
         rows = sorted(rows, key=lambda row: float(row["id_score"]), reverse=not is_id)[:count]
         found = [example for example in examples if example.dataset == name]
         wanted = [(row["path"], row["class"], float(row["id_score"]), row["predicted_class"]) for row in rows]
@@ -143,10 +137,10 @@ def test_which_folder_has_which_name_is_written_and_printed(config, benchmark, t
     run(config(*numbered, "plots=false"))
     metrics = [json.loads((tmp_path / f"run{i}" / "metrics.json").read_text()) for i in (0, 1)]
     assert metrics[0]["id/accuracy"] == metrics[1]["id/accuracy"]
-    rows = [read_csv(tmp_path / f"run{i}" / "scores" / "id.csv") for i in (0, 1)]
+    rows = [fakes.read_csv(tmp_path / f"run{i}" / "scores" / "id.csv") for i in (0, 1)]
     first, second = ({row["class"]: row["predicted_class"] for row in part} for part in rows)
     assert first == second and sorted(second) == names
-    classes = read_csv(tmp_path / "run1" / "classes.csv")
+    classes = fakes.read_csv(tmp_path / "run1" / "classes.csv")
     assert [row["class_name"] for row in classes] == names
     assert [row["key"] for row in classes] == [str(i + 1) for i in range(12)]
     assert "ID classes: 1 = thing a, 2 = thing b, 3 = thing c" in capsys.readouterr().out
@@ -161,8 +155,8 @@ def test_the_accuracy_is_that_of_the_methods_own_predictions_in_each_stream(conf
     run(config("method=adaneg", *extreme, "stream.batch_size=4", far, "plots=false", mining=mining))
     metrics = json.loads((tmp_path / "run0" / "metrics.json").read_text())
     own = []
-    for row in read_csv(tmp_path / "run0" / "results.csv")[:-1]:
-        scored = read_csv(tmp_path / "run0" / "scores" / f"id_{row['ood_dataset']}.csv")
+    for row in fakes.read_csv(tmp_path / "run0" / "results.csv")[:-1]:
+        scored = fakes.read_csv(tmp_path / "run0" / "scores" / f"id_{row['ood_dataset']}.csv")
         own.append(sum(one["class"] == one["predicted_class"] for one in scored) / len(scored))
         assert float(row["id_accuracy"]) == own[-1] == metrics[f"ood/{row['ood_dataset']}/id_accuracy"]
     assert len(own) == 2 and metrics["id/accuracy"] == pytest.approx(sum(own) / 2)
@@ -181,7 +175,7 @@ def test_unclear_answers_are_counted_in_the_results(config, tmp_path):
     replay = ("llm_filter=replay", f"llm_filter.path={tmp_path}/answers.jsonl")
     run(config(*replay, f"corpus.path={tmp_path}/words.txt", "plots=false"))
     assert json.loads((tmp_path / "run0" / "metrics.json").read_text())["filter/num_unclear"] == 1
-    assert {row["num_unclear"] for row in read_csv(tmp_path / "run0" / "results.csv")} == {"1"}
+    assert {row["num_unclear"] for row in fakes.read_csv(tmp_path / "run0" / "results.csv")} == {"1"}
     assert "unclear and count as no: 1." in (tmp_path / "run0" / "table.md").read_text()
     run(config("plots=false"))
     assert "filter/num_unclear" not in json.loads((tmp_path / "run1" / "metrics.json").read_text())

@@ -1,15 +1,9 @@
-import csv
-
 import pytest
+from fakes import read_csv
 
 from neglab.compose import compose
 from neglab.tasks.explain import run
 from neglab.types import UserError
-
-
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_labels_that_decide_are_written_and_drawn(overrides, tmp_path):

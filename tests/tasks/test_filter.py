@@ -1,12 +1,12 @@
 """`neglab filter`, and the line of the documentation that replays the authors' log."""
 
-import csv
 import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from fakes import read_csv
 
 from neglab.compose import compose
 from neglab.data.imagenet import NAMES
@@ -33,11 +33,6 @@ def released(folder):
                 lines += [f"{name} | {one} | \n" for one in CLASSES[:9]]
                 lines.append(f"{name} | {CLASSES[9]} | {reason} \n")
         (folder / f"llm_process_{kind}.txt").write_text("".join(lines))
-
-
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
-import csv
-
 import pytest
+from fakes import read_csv
 
 from neglab.compose import compose
 from neglab.tasks.negation import run
@@ -11,11 +10,6 @@ from neglab.types import UserError
 def overrides(overrides):
     """There is neither corpus nor logger."""
     return [text for text in overrides if not text.startswith(("corpus", "logger", "data.score"))]
-
-
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_it_leaves_tables_and_pictures(overrides, tmp_path):
