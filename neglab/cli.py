@@ -9,8 +9,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -246,13 +246,28 @@ class Task:
                 "Several processes, as torchrun or srun start them, need trainer=multi_node; got a trainer with "
                 f"strategy={strategy}, which would leave all but one idle. Choose trainer=multi_node, or start one."
             )
-        check_config(config)  # imports the classes of the config
-        task = import_module(f"neglab.tasks.{self.command}")
+        with hidden("wandb"):  # timm would import it for its own training, and a run that logs with it does so later
+            check_config(config)  # imports the classes of the config
+            task = import_module(f"neglab.tasks.{self.command}")
         if not gc.isenabled():
             gc.freeze()  # what is there by now stays, and is never looked through again while the command runs
             atexit.register(gc.unfreeze)  # so that libraries find nothing left over at the end
             gc.enable()
         return task.run(config)
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """A package that no one has imported yet is not there for those that would take it along."""
+    if package in sys.modules:
+        yield
+        return
+    modules: dict[str, Any] = sys.modules
+    modules[package] = None
+    try:
+        yield
+    finally:
+        del modules[package]
 
 
 def stop(message: str, status: int = 1) -> NoReturn:

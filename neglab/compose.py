@@ -21,6 +21,7 @@ from neglab.typed_overrides import check_keys, explained
 from neglab.typed_secrets import check_secrets
 
 if TYPE_CHECKING:
+    from neglab.modules.products import KeptProducts
     from neglab.pipeline import Embedded, Parts
 
 
@@ -140,10 +141,12 @@ class Kept:
     Attributes:
         made: the last object of each group, behind the resolved config that it was made from.
         embedded: what the towers made of the last job's images and names.
+        products: of these images with the labels of earlier jobs; None: there are no others.
     """
 
     made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     embedded: "Embedded | None" = None
+    products: "KeptProducts | None" = None
 
     def make(self, group: str, node: DictConfig) -> Any:
         """The group's object: the last one where its config is the same, otherwise a new one."""
@@ -178,7 +181,7 @@ def build(config: DictConfig, kept: Kept | None = None) -> "Parts":
     if is_first:  # before weights are loaded or fetched
         for dataset in (id_dataset, *ood_sets.values()):
             dataset.look()
-    selector = make(config.negative_selector)
+    selector = once("negative_selector", config.negative_selector)
     score = make(settled(config.score, lambda: once("backbone", config.backbone).logit_scale))
     needs_id_images = selector.needs_id_images or score.needs_id_images
     if needs_id_images and OmegaConf.missing_keys(config.id_images):

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from neglab.embedding.gallery import Gallery
 from neglab.embedding.local import with_local
 from neglab.embedding.store import Store
 from neglab.llm_filter.base import LabelFilter
+from neglab.modules.products import KeptProducts
 from neglab.modules.scoring import score_images, score_streams
 from neglab.negative_selector.base import NegativeSelector
 from neglab.passes.prediction import Devices
@@ -102,6 +103,7 @@ class Embedded:
         corpus: the words among which negatives are selected; empty where the selector needs none.
         images: embeddings of the image sets.
         id_images: few ID images, with the labels of the ID classes; None where the method needs none.
+        selected: places in the corpus, by the selector that chose them.
     """
 
     source: tuple[Any, ...]
@@ -109,6 +111,7 @@ class Embedded:
     corpus: LabelSet
     images: dict[str, LabelledEmbeddings]
     id_images: LabelledEmbeddings | None
+    selected: dict[NegativeSelector, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,19 +211,22 @@ def gather(
             embedded = embed(parts, encoder, parts.benchmark if image_sets is None else image_sets, scored)
     id_labels, id_images = embedded.id_labels, embedded.id_images
     with timed(times, "mine"):
-        selected = embedded.corpus.take(parts.selector.select(embedded.corpus, id_labels, id_images))
+        if parts.selector not in embedded.selected:
+            embedded.selected[parts.selector] = parts.selector.select(embedded.corpus, id_labels, id_images)
+        selected = embedded.corpus.take(embedded.selected[parts.selector])
     with timed(times, "filter"):
         negatives, verdicts = filter_labels(parts.label_filter, selected, id_labels, encoder)
     bank = TextBank(id_labels, negatives, parts.backbone.logit_scale, id_images)
     return Material(encoder, embedded, bank, verdicts, times)
 
 
-def evaluate(parts: Parts, earlier: Embedded | None = None) -> Evaluation:
+def evaluate(parts: Parts, earlier: Embedded | None = None, kept: KeptProducts | None = None) -> Evaluation:
     """The pipeline: gather what the score needs, then score every image.
 
     Args:
         parts: of the run.
         earlier: embeddings of an earlier job, as for `gather`.
+        kept: products of earlier jobs, and room for this one's; None: it is no job of a sweep.
     """
     material = gather(parts, earlier=earlier)
     bank, images, times = material.bank, material.images, material.times
@@ -237,7 +243,8 @@ def evaluate(parts: Parts, earlier: Embedded | None = None) -> Evaluation:
             ood_images = {name: images[name] for name in parts.ood_datasets}
             pairs = score_streams(parts.score, bank, direct, id_images, ood_images, parts.stream, parts.devices)
         else:
-            tables = score_images(parts.score, bank, direct, images, parts.devices, parts.loading.score_batch_size)
+            batch_size = parts.loading.score_batch_size
+            tables = score_images(parts.score, bank, direct, images, parts.devices, batch_size, kept)
             pairs = [ScoredPair(tables[ID], tables[name]) for name in parts.ood_datasets]
     num_images, num_encoded = sum(map(len, images.values())), material.encoder.num_encoded + direct.num_encoded
     times |= {"score_per_image": times["score"] / num_images, "num_encoded": num_encoded}

@@ -6,6 +6,7 @@ streams are dealt out, one for each OOD set.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -16,10 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from neglab.embedding.module import PartFolders
+from neglab.modules.products import KeptProducts
 from neglab.parts import merge_parts, read_parts
 from neglab.passes.part_writer import Rows
 from neglab.passes.prediction import Devices
-from neglab.score.base import Judgement, Score
+from neglab.score.base import Judgement, ProductScore, Score
 from neglab.stream.base import StreamPlan
 from neglab.types import LabelledEmbeddings, ScoredPair, ScoreTable, TextBank, TextEncoder
 
@@ -99,9 +101,11 @@ class ScoringModule(L.LightningModule):
     negative_embeddings: Tensor
     id_image_embeddings: Tensor | None
 
-    def __init__(self, score: Score[Any], bank: TextBank, encoder: TextEncoder | None) -> None:
+    def __init__(
+        self, score: Score[Any], bank: TextBank, encoder: TextEncoder | None, kept: KeptProducts | None = None
+    ) -> None:
         super().__init__()
-        self.score, self.bank = score, bank
+        self.score, self.bank, self.kept = score, bank, kept
         # A module that encodes moves to the rank's device with this one.
         self.encoder = encoder
         self.state: Any = None
@@ -122,12 +126,20 @@ class ScoringModule(L.LightningModule):
         )
         # There is an encoder for every score that needs one.
         self.state = self.score.init(on_device, self.encoder)  # pyright: ignore[reportArgumentType]
+        if self.device.type != "cpu":
+            self.kept = None
 
     def predict_step(self, batch: ScoringBatch | StreamBatch, batch_idx: int) -> tuple[str, Rows]:
         if isinstance(batch, StreamBatch):
             return STREAMS, self._replay(batch)
-        judgement, self.state = self.score.step(self.state, batch.embeddings)
-        return batch.dataset, {"index": batch.positions, **self._columns(judgement, batch.embeddings)}
+        images = batch.embeddings
+        if self.kept is not None and isinstance(self.score, ProductScore):
+            place = batch.dataset, int(batch.positions[0])
+            judgement, self.state = self.score.step(self.state, images, partial(self.kept.product, *place))
+            judgement = judgement._replace(predicted=self.kept.nearest(*place, images, self.id_embeddings))
+        else:
+            judgement, self.state = self.score.step(self.state, images)
+        return batch.dataset, {"index": batch.positions, **self._columns(judgement, images)}
 
     def _replay(self, batch: StreamBatch) -> Rows:
         """Score from the initial state, which is kept unchanged for the next stream."""
@@ -150,10 +162,11 @@ class ScoringModule(L.LightningModule):
 def score_images(
     score: Score[Any],
     bank: TextBank,
-    encoder: TextEncoder,
+    encoder: TextEncoder | None,
     images: Mapping[str, LabelledEmbeddings],
     devices: Devices,
     batch_size: int,
+    kept: KeptProducts | None = None,
 ) -> dict[str, ScoreTable]:
     """Score every set in one predict pass.
 
@@ -164,13 +177,18 @@ def score_images(
         images: stored embeddings of each set.
         devices: where to run.
         batch_size: images per step.
+        kept: of the sweep's earlier jobs; several devices, or a GPU, do without.
 
     Returns:
         One table per set, in the order of `images`.
     """
     with devices.scratch_folder() as place:
         folders = {name: place / str(i) for i, name in enumerate(images)}
-        module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
+        if devices.strategy == "ddp_spawn":
+            kept = None
+        if kept is not None:
+            kept.begin(images)
+        module = ScoringModule(score, bank, encoder if score.needs_encoder else None, kept)
         devices.predict(module, ScoringBatches(images, batch_size), PartFolders(folders), num_workers=0)
         merged = {name: merge_parts(read_parts(folders[name]), len(rows)) for name, rows in images.items()}
     return {

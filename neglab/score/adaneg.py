@@ -1,5 +1,6 @@
 """AdaNeg's score: NegLabel's, with labels that move towards the confident test images seen so far."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -30,6 +31,7 @@ class Memory:
         members: [K], rows of `texts`: the negatives of the first group, of the second, and so on.
         labels: [R], the rows of `texts` that have an image, in the order of their first one.
         slots: [R, L, D], the label's text, then its images; zeros where none is stored yet.
+        summary: what the score makes of each label's slots: [R, D] proxies ("task"), or [R, L, L] products ("sample").
         entropies: [R, L - 1], of the images' softmax; 0 where none is stored yet.
         counts: [R], images stored.
         estimates: what the adaptive gap counts, oldest first, on the CPU: 1 for ID, 0 for OOD.
@@ -40,6 +42,7 @@ class Memory:
     members: Int[Tensor, " K"]
     labels: Int[Tensor, " R"]
     slots: Float[Tensor, "R L D"]
+    summary: Float[Tensor, "R *_"]
     entropies: Float[Tensor, "R S"]
     counts: Int[Tensor, " R"]
     estimates: Int[Tensor, " P"]
@@ -122,12 +125,14 @@ class AdaNegScore(Score[Memory]):
         # NegLabel's permutation again: its bank holds the permuted negatives but not their places.
         order = torch.randperm(num_grouped, generator=generator(self.neglabel.group_seed))
         no_label = torch.empty(0, dtype=torch.long, device=texts.device)
+        no_slots = texts.new_empty(0, self.memory_length, texts.shape[1])
         return Memory(
             texts,
             len(bank.id_labels),
             order.to(texts.device) + len(bank.id_labels),
             no_label,
-            texts.new_empty(0, self.memory_length, texts.shape[1]),
+            no_slots,
+            self._summary(no_slots),
             texts.new_empty(0, self.memory_length - 1),
             no_label,
             torch.tensor([1, 0], dtype=torch.int8).repeat(100),
@@ -140,7 +145,7 @@ class AdaNegScore(Score[Memory]):
         confident = (is_id | is_ood).nonzero().flatten()
         if len(confident):
             labels, entropies = _nearest(state, logits[confident], is_id[confident])
-            state = _remember(state, images[confident], labels, entropies)
+            state = _remember(state, images[confident], labels, entropies, self._summary)
         by_texts = self._class_shares(logits, state.num_id)
         self._adapt(logits, state, images)
         weight = 1.0 if self.adaptive_gap else self.static_weight
@@ -183,16 +188,19 @@ class AdaNegScore(Score[Memory]):
             is_id = static > self.threshold + (1 - share) * (1 - self.threshold)
         return is_id, is_ood, replace(memory, estimates=estimates)
 
+    def _summary(self, slots: Float[Tensor, "K L D"]) -> Float[Tensor, "K *_"]:
+        """The proxies, or the inner products of which the lengths of an image's own proxies are made."""
+        return normalize(slots.sum(dim=1), dim=1) if self.proxies == "task" else slots @ slots.mT
+
     def _adapt(self, logits: Float[Tensor, "B N"], memory: Memory, images: Float[Tensor, "B D"]) -> None:
         """Replace the texts' logits by the proxies'; labels without images keep theirs."""
         slots, temperature = memory.slots, self.neglabel.temperature
         if self.proxies == "task":
-            logits.index_copy_(1, memory.labels, images @ normalize(slots.sum(dim=1), dim=1).T / temperature)
+            logits.index_copy_(1, memory.labels, images @ memory.summary.T / temperature)
             return
-        products = slots @ slots.mT
         rows = max(1, CHUNK_ELEMENTS // max(1, slots.shape[0] * slots.shape[1]))
         for part, own in zip(images.split(rows), logits.split(rows), strict=True):
-            own.index_copy_(1, memory.labels, _sample_adaptive(part, slots, products, self.beta) / temperature)
+            own.index_copy_(1, memory.labels, _sample_adaptive(part, slots, memory.summary, self.beta) / temperature)
 
 
 def _sample_adaptive(
@@ -227,7 +235,11 @@ def _entropy(logits: Float[Tensor, "K N"]) -> Float[Tensor, " K"]:
 
 
 def _remember(
-    memory: Memory, images: Float[Tensor, "K D"], labels: Int[Tensor, " K"], entropies: Float[Tensor, " K"]
+    memory: Memory,
+    images: Float[Tensor, "K D"],
+    labels: Int[Tensor, " K"],
+    entropies: Float[Tensor, " K"],
+    summarise: Callable[[Tensor], Tensor],
 ) -> Memory:
     """The memory after these images, in their order; the one before stays as it was.
 
@@ -261,7 +273,9 @@ def _remember(
     at, changed = (source >= 0).nonzero(as_tuple=True)
     slots[at, changed + 1] = images[source[at, changed]]
     counts = (counts + row.bincount(minlength=len(known))).clamp(max=stored.shape[1])
-    return replace(memory, labels=known, slots=slots, entropies=stored, counts=counts)
+    summary = torch.cat([memory.summary, memory.summary.new_empty(len(new), *memory.summary.shape[1:])])
+    summary.index_copy_(0, at, summarise(slots[at]))  # of the others they are as they were
+    return replace(memory, labels=known, slots=slots, summary=summary, entropies=stored, counts=counts)
 
 
 def _rank(rows: Int[Tensor, " K"]) -> Int[Tensor, " K"]:

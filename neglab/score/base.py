@@ -1,7 +1,7 @@
 """The contract of a score: how in-distribution each image is, given what the text side knows. Higher is more ID."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from jaxtyping import Float, Int
@@ -86,9 +86,7 @@ class BankScore(Score[State]):
         return self.prepare(bank)
 
     def step(self, state: State, images: Float[Tensor, "B D"]) -> tuple[Judgement, State]:
-        # A matrix product sends a last, partial block of rows through another kernel, which rounds differently.
-        blocks = pad(images, (0, 0, 0, -len(images) % ROW_BLOCK))
-        return Judgement(self.score(blocks, state)[: len(images)]), state
+        return Judgement(self.score(_whole_blocks(images), state)[: len(images)]), state
 
     def __call__(self, images: Float[Tensor, "B D"], bank: TextBank) -> Float[Tensor, " B"]:
         """The ID scores of a batch, higher for ID."""
@@ -111,7 +109,35 @@ class BankScore(Score[State]):
         """The ID scores of whole blocks of rows, higher for ID; rows of zeros may fill the last block."""
 
 
-class IDLogitScore(BankScore[Tensor]):
+def _whole_blocks(images: Float[Tensor, "B D"]) -> Float[Tensor, "R D"]:
+    # A matrix product sends a last, partial block of rows through another kernel, which rounds differently.
+    return pad(images, (0, 0, 0, -len(images) % ROW_BLOCK))
+
+
+# `images @ weights.T` of rows [R, D] and weights [K, D]; the number is the place of the first row in the batch.
+Product = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def matrix_product(images: Float[Tensor, "R D"], weights: Float[Tensor, "K D"], _: int) -> Float[Tensor, "R K"]:
+    return images @ weights.T
+
+
+class ProductScore(BankScore[State]):
+    """A BankScore that sees images through their products with rows of weights alone: jobs of a sweep share these."""
+
+    def step(
+        self, state: State, images: Float[Tensor, "B D"], product: Product = matrix_product
+    ) -> tuple[Judgement, State]:
+        return Judgement(self.score(_whole_blocks(images), state, product)[: len(images)]), state
+
+    @abstractmethod
+    def score(
+        self, images: Float[Tensor, "B D"], prepared: State, product: Product = matrix_product
+    ) -> Float[Tensor, " B"]:
+        """As a BankScore's; every look at the images is a product, which may be an earlier job's."""
+
+
+class IDLogitScore(ProductScore[Tensor]):
     """A function of the ID logits alone: an image's cosines with the ID classes, over a temperature. No negatives.
 
     Args:
@@ -127,8 +153,10 @@ class IDLogitScore(BankScore[Tensor]):
     def prepare(self, bank: TextBank) -> Float[Tensor, "C D"]:
         return bank.id_labels.embeddings
 
-    def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "C D"]) -> Float[Tensor, " B"]:
-        return self.of_logits((images @ prepared.T).double() / self.temperature)
+    def score(
+        self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "C D"], product: Product = matrix_product
+    ) -> Float[Tensor, " B"]:
+        return self.of_logits(product(images, prepared, 0).double() / self.temperature)
 
     @abstractmethod
     def of_logits(self, logits: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:

@@ -6,12 +6,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neglab.ranges import Count, Positive, PositiveShare, Seed
-from neglab.score.base import BankScore
+from neglab.score.base import Product, ProductScore, matrix_product
 from neglab.score.neglabel import GroupedBank, NegLabelScore
 from neglab.types import Outline, TextBank, UserError
 
 
-class DebiasedScore(BankScore[tuple[GroupedBank, int]]):
+class DebiasedScore(ProductScore[tuple[GroupedBank, int]]):
     """Mean over groups and ID classes of exp(s_i / tau) / Z_g. Higher is more ID.
 
     With P the ID classes' sum of exponentials, N_g the group's, C classes and Q labels in a group: Z_g = P + Q (N_g / Q
@@ -57,10 +57,15 @@ class DebiasedScore(BankScore[tuple[GroupedBank, int]]):
         self.check(Outline.of(bank))
         return self.neglabel.prepare(bank), len(bank.id_labels)
 
-    def score(self, images: Float[Tensor, "B D"], prepared: tuple[GroupedBank, int]) -> Float[Tensor, " B"]:
+    def score(
+        self,
+        images: Float[Tensor, "B D"],
+        prepared: tuple[GroupedBank, int],
+        product: Product = matrix_product,
+    ) -> Float[Tensor, " B"]:
         grouped, num_classes = prepared
         group_size = len(grouped.negative_weights) // self.num_groups
         # At the edge rounding could leave less than nothing.
         own = max(0.0, 1 - group_size * (1 - self.purity) / (self.purity * num_classes))
-        margins = self.neglabel.margins(images, grouped)
+        margins = self.neglabel.margins(images, grouped, product)
         return (1 / (own + (-margins).exp() / self.purity)).mean(dim=1) / num_classes

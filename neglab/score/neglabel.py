@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neglab.ranges import Count, Positive, Seed
-from neglab.score.base import ROW_BLOCK, BankScore
+from neglab.score.base import ROW_BLOCK, Product, ProductScore, matrix_product
 from neglab.types import Outline, TextBank, UserError, generator
 
 CHUNK_ELEMENTS = 2**22  # logits held at once: 16 MiB, and as much inside logsumexp; more only causes page faults
@@ -21,7 +21,7 @@ class GroupedBank:
     negative_weights: Float[Tensor, "K D"]
 
 
-class NegLabelScore(BankScore[GroupedBank]):
+class NegLabelScore(ProductScore[GroupedBank]):
     """Mean over groups of the ID classes' softmax share within ID classes and the group. Higher is more ID.
 
     With s the similarities over the temperature, the share in group g is
@@ -64,21 +64,28 @@ class NegLabelScore(BankScore[GroupedBank]):
         order = torch.randperm(kept, generator=generator(self.group_seed)).to(negatives.device)
         return GroupedBank(id_labels / self.temperature, negatives[:kept][order] / self.temperature)
 
-    def score(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
-        return torch.sigmoid(self.margins(images, prepared)).mean(dim=1)
+    def score(
+        self, images: Float[Tensor, "B D"], prepared: GroupedBank, product: Product = matrix_product
+    ) -> Float[Tensor, " B"]:
+        return torch.sigmoid(self.margins(images, prepared, product)).mean(dim=1)
 
     def _score_chunk(self, images: Float[Tensor, "B D"], prepared: GroupedBank) -> Float[Tensor, " B"]:
         return torch.sigmoid(self._margins_of_chunk(images, prepared)).mean(dim=1)
 
-    def margins(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
+    def margins(
+        self, images: Float[Tensor, "B D"], bank: GroupedBank, product: Product = matrix_product
+    ) -> Float[Tensor, "B G"]:
         """By how much the ID classes' mass exceeds each group's, as logarithms; float64."""
         labels = len(bank.id_weights) + len(bank.negative_weights)
-        blocks = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK))
-        return torch.cat([self._margins_of_chunk(part, bank) for part in images.split(blocks * ROW_BLOCK)])
+        rows = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK)) * ROW_BLOCK
+        parts = images.split(rows)
+        return torch.cat([self._margins_of_chunk(part, bank, i * rows, product) for i, part in enumerate(parts)])
 
-    def _margins_of_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
-        groups = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1))
-        return group_margins(images @ bank.id_weights.T, groups)
+    def _margins_of_chunk(
+        self, images: Float[Tensor, "B D"], bank: GroupedBank, first: int = 0, product: Product = matrix_product
+    ) -> Float[Tensor, "B G"]:
+        groups = product(images, bank.negative_weights, first).unflatten(1, (self.num_groups, -1))
+        return group_margins(product(images, bank.id_weights, first), groups)
 
 
 def group_margins(id_logits: Float[Tensor, "B C"], groups: Float[Tensor, "B G K"]) -> Float[Tensor, "B G"]:

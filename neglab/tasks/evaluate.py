@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from neglab.compose import Kept, build
 from neglab.logger.base import Job, RunLogger
+from neglab.modules.products import KeptProducts
 from neglab.pipeline import Evaluation, evaluate
 from neglab.plots.detection import roc_curves, score_histograms
 from neglab.prompt.learned import LearnedPrompts
@@ -53,7 +54,7 @@ def run(config: DictConfig) -> float:
         kept = kept_in(this_job.sweep) if this_job.sweep else Kept()
         parts = build(config, kept)
         write_class_table(folder, parts.id_dataset, console)
-        evaluation = evaluate(parts, kept.embedded)
+        evaluation = evaluate(parts, kept.embedded, kept.products)
         kept.embedded = evaluation.embedded
         metrics = measure(evaluation.pairs)
         times = {**evaluation.times, "total": time.perf_counter() - start}
@@ -100,7 +101,7 @@ def run(config: DictConfig) -> float:
 @lru_cache(maxsize=1)
 def kept_in(sweep: str) -> Kept:
     """What the jobs of this sweep share; the next sweep's first job lets go of it."""
-    return Kept()
+    return Kept(products=KeptProducts())
 
 
 # Overrides that say where and how a job runs, not what it computes.

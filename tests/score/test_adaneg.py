@@ -64,19 +64,23 @@ def test_equals_the_official_loop_at_other_temperatures(temperature, num_groups)
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("memory_length", [2, 3, 7])
-def test_rounds_equal_the_sequence_with_ties_and_collisions(seed, memory_length):
-    """Entropies from a grid of four values, 0 included; slot by slot, over several batches."""
+@pytest.mark.parametrize("proxies", ["task", "sample"])
+def test_rounds_equal_the_sequence_with_ties_and_collisions(seed, memory_length, proxies):
+    """Entropies from a grid of four values, 0 included; slot by slot, over several batches. What is made of the slots
+    is as if it were made of all of them."""
     draw = torch.Generator().manual_seed(seed)
     bank = fakes.text_bank(2, 4)
     slow = reference(bank, memory_length=memory_length)
-    state = score(memory_length=memory_length).init(bank, None)
+    method = score(memory_length=memory_length, proxies=proxies)
+    state = method.init(bank, None)
     for size in (30, 1, 17, 2, 60):
         labels = torch.randint(6, (size,), generator=draw)
         entropies = torch.randint(4, (size,), generator=draw) / 4
         images = normalize(torch.randn(size, 16, generator=draw), dim=1)
         for image, label, entropy in zip(images, labels.tolist(), entropies.tolist(), strict=True):
             slow.store(label, image, entropy)
-        state = _remember(state, images, labels, entropies)
+        state = _remember(state, images, labels, entropies, method._summary)
+        assert torch.equal(state.summary, method._summary(state.slots))
         assert counts(state) == slow.counts()
         for row, label in enumerate(state.labels.tolist()):
             assert torch.equal(state.slots[row], torch.stack(slow.memory[label][:-1]))
@@ -113,10 +117,12 @@ def test_the_stronger_side_decides_the_class():
     for adaptive_gap, weight, expected in ((False, 0.0, 0), (False, 1.09, 0), (False, 1.1, 1), (True, 1.1, 0)):
         knobs = {"num_groups": 1, "temperature": 1.0, "threshold": 1.0, "gap": 1.0}  # nothing is remembered
         method = score(adaptive_gap=adaptive_gap, static_weight=weight, **knobs)
+        slots = torch.stack([ids[1], image[0], image[0], image[0]])[None]
         state = replace(
             method.init(bank, None),
             labels=torch.tensor([1]),
-            slots=torch.stack([ids[1], image[0], image[0], image[0]])[None],
+            slots=slots,
+            summary=method._summary(slots),
             entropies=torch.zeros(1, 3),
             counts=torch.tensor([3]),
         )

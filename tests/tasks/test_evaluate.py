@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from neglab.compose import Kept, build, compose
 from neglab.llm_filter.base import LabelFilter
+from neglab.modules.products import KeptProducts
 from neglab.pipeline import evaluate
 from neglab.results.examples import read_examples
 from neglab.tasks.evaluate import run
@@ -228,15 +229,18 @@ def test_two_processes_equal_one(config, tmp_path):
 
 
 def test_a_sweep_loads_and_embeds_once(config):
-    kept = Kept()
+    kept = Kept(products=KeptProducts())
     first = build(config(), kept)
-    embedded = evaluate(first).embedded
-    other = build(config("score.temperature=0.5"), kept)
-    assert other.backbone is first.backbone and other.corpus is first.corpus and other.score is not first.score
-    shared, alone = evaluate(other, embedded), evaluate(build(config("score.temperature=0.5")))
-    assert shared.embedded is embedded and shared.times["num_encoded"] == 0
-    for mine, theirs in zip(tables(shared), tables(alone), strict=True):
-        assert torch.equal(mine.scores, theirs.scores)
+    embedded = evaluate(first, None, kept.products).embedded
+    for change in ("score.temperature=0.5", "score.num_groups=2", "score.group_seed=1"):
+        other = build(config(change), kept)
+        assert other.backbone is first.backbone and other.corpus is first.corpus and other.score is not first.score
+        shared, alone = evaluate(other, embedded, kept.products), evaluate(build(config(change)))
+        assert shared.embedded is embedded and shared.times["num_encoded"] == 0
+        assert list(embedded.selected) == [first.selector]
+        for mine, theirs in zip(tables(shared), tables(alone), strict=True):
+            assert torch.equal(mine.scores, theirs.scores)
+            assert torch.equal(mine.predicted, theirs.predicted)
 
 
 def test_what_decides_the_embeddings_makes_them_anew(config, benchmark):
