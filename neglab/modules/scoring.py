@@ -166,13 +166,15 @@ def score_images(
         batch_size: images per step.
 
     Returns:
-        One table per set, in the order of `images`.
+        One table per set, in the order of `images`; scores and classes lie in files without a name.
     """
     with devices.scratch_folder() as place:
         folders = {name: place / str(i) for i, name in enumerate(images)}
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         devices.predict(module, ScoringBatches(images, batch_size), PartFolders(folders), num_workers=0)
-        merged = {name: merge_parts(read_parts(folders[name]), len(rows)) for name, rows in images.items()}
+        merged = {
+            name: merge_parts(read_parts(folders[name]), len(rows), on_disk=True) for name, rows in images.items()
+        }
     return {
         name: ScoreTable(name, merged[name]["scores"], rows.labels, merged[name]["predicted"], rows.paths)
         for name, rows in images.items()
@@ -211,7 +213,7 @@ def score_streams(
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         batches = StreamBatches(streams, plan.batch_size, plan.reset)
         devices.predict(module, batches, PartFolders({STREAMS: place}), num_workers=0)
-        merged = merge_parts(read_parts(place), sum(map(len, streams)))
+        merged = merge_parts(read_parts(place), sum(map(len, streams)), on_disk=True)
     lengths = list(map(len, streams))
     columns = zip(merged["scores"].split(lengths), merged["predicted"].split(lengths), strict=True)
     return [
