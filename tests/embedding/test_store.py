@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import io
 import json
 import os
 import threading
@@ -330,3 +331,27 @@ def test_parts_in_any_order_make_the_file_that_safetensors_makes(tmp_path):
     assert (entry.folder / "embeddings.safetensors").read_bytes() == save({"embeddings": embeddings})
     read, manifest = entry.read(50, 3)
     assert torch.equal(read, embeddings) and manifest.unreadable == {2: "torn"}
+
+
+def test_a_full_disk_is_said_where_digests_are_kept(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "image").write_bytes(b"one")
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(UserError, match=r"The disk is full: \S+safetensors needs [\d,]+ bytes"):
+        digests_of(Store(tmp_path / "store"), [tmp_path / "image"])
+    assert not list((tmp_path / "store/digests").iterdir())
+
+
+def test_digests_that_have_not_changed_stay_on_the_disk(tmp_path, monkeypatch):
+    files = PathTexts.of([tmp_path / str(i) for i in range(3)])
+    for file in files:
+        Path(file).write_bytes(file.encode())
+    store = Store(tmp_path / "store")
+    first = store.file_marks(files)
+    monkeypatch.setattr(file_digests, "write_tensors", lambda *_: pytest.fail("written again"))
+    again = store.file_marks(files)
+    assert first.rows.flags.owndata and not again.rows.flags.owndata
+    assert again.texts(0, 3) == first.texts(0, 3) == [hashlib.sha256(file.encode()).hexdigest() for file in files]
