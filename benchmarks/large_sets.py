@@ -41,6 +41,7 @@ from neglab.types import ScoredPair, ScoreTable
 BATCH = 256
 SEEN = (1, 2, 3, 4)  # how each file looks
 DIGEST = "0f" * 32
+BYTES = {"list of files": 64, "digests": 32, "shared pictures": 100}  # of memory for each image, at most
 
 
 class Taken(NamedTuple):
@@ -152,8 +153,18 @@ def compare(folder: Path, sizes: Sizes, found: list[float]) -> float:
     return 0.0
 
 
-def write_rows(folder: Path, sizes: Sizes) -> None:
-    write_pass(folder / "rows", lambda count: {"embeddings": torch.randn(count, sizes.dim)}, *sizes[::2])
+def write_passes(folder: Path, sizes: Sizes, found: list[float]) -> float:
+    """What the passes through the towers, and over their rows, leave."""
+    count, part_rows = sizes.num_images, sizes.part_rows
+    with watched(found):
+        write_pass(folder / "rows", lambda count: {"embeddings": torch.randn(count, sizes.dim)}, count, part_rows)
+        for name in ("id", "ood"):
+            write_pass(folder / name, scored, count, part_rows)
+    return 0.0
+
+
+def scored(count: int) -> Rows:
+    return {"scores": torch.randn(count), "predicted": torch.zeros(count, dtype=torch.long)}
 
 
 def normalised(parts: list[Rows]) -> Iterator[Rows]:
@@ -177,15 +188,6 @@ def store_rows_plainly(folder: Path, sizes: Sizes, found: list[float]) -> float:
         merged = normalize(merge_parts(read_parts(folder / "rows"), sizes.num_images)["embeddings"], dim=1)
         (folder / "plain").write_bytes(save({"embeddings": merged}))
     return float(load_file(folder / "plain")["embeddings"].double().sum())
-
-
-def write_scored(folder: Path, sizes: Sizes) -> None:
-    for name in ("id", "ood"):
-        write_pass(
-            folder / name,
-            lambda count: {"scores": torch.randn(count), "predicted": torch.zeros(count, dtype=torch.long)},
-            *sizes[::2],
-        )
 
 
 def tables(folder: Path, sizes: Sizes, on_disk: bool) -> list[ScoreTable]:
@@ -244,8 +246,7 @@ def measure(sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000), dim: int = 64
         size = Sizes(num_images, dim, part_rows)
         with TemporaryDirectory() as place:
             folder = Path(place)
-            write_rows(folder, size)
-            write_scored(folder, size)
+            by_itself(write_passes, folder, size)
             found[num_images] = {name: by_itself(step, folder, size) for name, step in STEPS.items()}
     draw(
         {name: [(size, taken[name].seconds, taken[name].peak) for size, taken in found.items()] for name in STEPS},
@@ -256,6 +257,7 @@ def measure(sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000), dim: int = 64
     step, embeddings = sizes[-1] / sizes[-2], 4 * dim * sizes[-1] / 2**20
     bytes_each = {name: max(taken.peak * 2**20, 1) / sizes[-1] for name, taken in large.items()}
     ours = [name for name in STEPS if not name.startswith("plain")]
+    times = {way: large[way].seconds / small[way].seconds for way in ours}
     pairs = [(taken[name], taken[f"plain {name}"]) for taken in found.values() for name in ("rows", "metrics")]
     return Figure(
         what=f"{' and '.join(f'{size:,}' for size in sizes)} images, D = {dim}: files, digests, rows, scores",
@@ -263,18 +265,12 @@ def measure(sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000), dim: int = 64
         ratios=(
             Ratio("peak memory / embeddings", max(large["rows"].peak, 0.01) / embeddings, 0.5, at_most=True),
             Ratio("plain peak memory / embeddings", max(large["plain rows"].peak, 0.01) / embeddings),
-            Ratio(
-                "list of files, bytes an image", max(large["list of files"].held, 0.001) * 2**20 / sizes[-1], 64, True
-            ),
-            *(Ratio(f"{name}, peak bytes an image", bytes_each[name]) for name in ours),
-            *(
-                Ratio(f"time of {step:g} x N / of N, {name}", large[name].seconds / small[name].seconds, 2 * step, True)
-                for name in ours
-            ),
+            *(Ratio(f"{name}, peak bytes an image", bytes_each[name], BYTES.get(name), True) for name in ours),
+            *(Ratio(f"time of {step:g} x N / of N, {way}", times[way], 2 * step, at_most=True) for way in ours),
         ),
         difference=max(abs(one.outcome - other.outcome) for one, other in pairs),
         tolerance=0.0,
-        details={size: {name: step._asdict() for name, step in taken.items()} for size, taken in found.items()},
+        details={str(size): {way: one._asdict() for way, one in taken.items()} for size, taken in found.items()},
     )
 
 

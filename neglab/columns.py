@@ -114,6 +114,11 @@ class PathTexts(Column[str]):
         return bool((marks[1:] == marks[:-1]).any())
 
 
+def texts_at(texts: Sequence[str], positions: Iterable[int]) -> Sequence[str]:
+    """The texts at these positions, in their order; of a column of paths they are one."""
+    return texts.take(positions) if isinstance(texts, PathTexts) else tuple(texts[i] for i in positions)
+
+
 class View(Column[Item]):
     """What is made of each path of a column.
 

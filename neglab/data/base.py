@@ -150,11 +150,10 @@ class ImageList:
         return PathTexts.of(path for path in number_of if path is not None), np.array(numbers, dtype=np.int64)
 
     def keys(self, start: int, end: int) -> Sequence[str]:
-        """The keys of these images. All files of a column have one."""
-        sources = self.sources[start:end]
+        """The keys of these images, of which there is one at least. All files of a column have one."""
         if isinstance(self.sources, View):
-            return [source.key for source in sources[:1]] * len(sources)
-        return [source.key for source in sources]
+            return [self.sources[start].key] * (end - start)
+        return [source.key for source in self.sources[start:end]]
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def images_in(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
 
 def as_one(found: Sequence[Sequence[Place]]) -> Sequence[Place]:
     """The images of all folders, in their order."""
-    columns = [paths for paths in found if isinstance(paths, View)]
+    columns: list[View[Any]] = [paths for paths in found if isinstance(paths, View)]
     return joined(columns) if len(columns) == len(found) else [path for paths in found for path in paths]
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
+from neglab.columns import texts_at
 from neglab.data.base import ImageList
 from neglab.types import LabelledEmbeddings, UserError
 
@@ -48,7 +49,7 @@ def check_unshared(sets: Mapping[str, Pictures], pairs: Sequence[Pair], allowed:
     for first, second in pairs:
         if len(places := _places_shared(numbers[first], numbers[second])):
             images = sets[second].images
-            names = ", ".join(images.names[i] for i in places[:NAMES_SHOWN].tolist())
+            names = ", ".join(str(images.sources[i]) for i in places[:NAMES_SHOWN].tolist())
             findings.append(f"{len(places)} of {len(images)} images of {second} are in {first} too, such as {names}")
     if not findings:
         return
@@ -92,7 +93,7 @@ def warn_of_near_copies(sets: Mapping[str, LabelledEmbeddings], pairs: Sequence[
             continue
         is_near_within = (known @ known.T).fill_diagonal_(-1).amax(dim=1) > NEAR_COPY
         if is_near.double().mean() > is_near_within.double().mean():
-            names = ", ".join(sets[second].paths[i] for i in own[is_near].tolist()[:NAMES_SHOWN])
+            names = ", ".join(texts_at(sets[second].paths, own[is_near].tolist()[:NAMES_SHOWN]))
             logger.warning(
                 "%d images of %s, of %d that were compared, look like copies of images of %s, such as %s",
                 int(is_near.sum()),

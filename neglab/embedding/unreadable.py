@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.columns import texts_at
 from neglab.data.base import ImageList
 from neglab.embedding.store import Manifest
 from neglab.mapped import rows_at
@@ -43,5 +44,5 @@ def readable(
     is_readable = torch.ones(len(images), dtype=torch.bool)
     is_readable[list(unreadable)] = False
     kept = is_readable.nonzero().flatten()
-    paths = images.take(memoryview(kept.numpy())).names
+    paths = texts_at(images.names, kept.numpy())  # one number at a time, where a list would be long
     return LabelledEmbeddings(rows_at(embeddings, kept), labels[kept], paths, kept)

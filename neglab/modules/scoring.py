@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from neglab.columns import texts_at
 from neglab.embedding.module import PartFolders
 from neglab.parts import merge_parts, read_parts
 from neglab.passes.part_writer import Rows
@@ -232,5 +233,5 @@ def _in_own_order(
     places = order.argsort()
     places = places[(order[places] >= first) & (order[places] < first + len(images))]
     own = order[places] - first
-    paths = tuple(images.paths[i] for i in own.tolist()) if images.paths else ()
+    paths = texts_at(images.paths, own.tolist()) if images.paths else ()
     return ScoreTable(name, scores[places], images.labels[own], predicted[places], paths)

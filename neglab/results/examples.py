@@ -76,7 +76,7 @@ def most_wrong(parts: "Parts", evaluation: "Evaluation") -> list[Example]:
         strongest = tuple(zip((negative_names[k] for k in negatives), shares, strict=True))
         score = float(table.scores[i])
         examples.append(
-            Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest, totals)
+            Example(name, table.paths[int(i)], own_class, score, class_names[predicted], share, strongest, totals)
         )
     return examples
 
