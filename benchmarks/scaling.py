@@ -76,7 +76,7 @@ def draw(found: dict[str, list[tuple[int, float, float]]], path: Path, growing: 
         panels[1].loglog(factors, [max(peak, 1.0) for peak in peaks], marker="o", label=letter)
     for panel, heading in zip(panels, ("seconds", "peak memory, MiB"), strict=True):
         panel.set(xlabel=growing, title=heading)
-        panel.legend(frameon=False)
+    picture.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
     save_figure(picture, path)
 
