@@ -66,8 +66,8 @@ def embed(folder: Path, num_processes: int) -> torch.Tensor:
         return embedder.embed({"images": images}, [])[0]["images"].embeddings
 
 
-def draw(found: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
-    """Seconds and memory against the factor by which one size grows, both on log axes."""
+def draw(found: dict[str, list[tuple[int, float, float]]], path: Path, growing: str) -> None:
+    """Seconds and memory against what grows, both on log axes."""
     picture = Picture(figsize=(8, 3.4), layout="constrained")
     panels = picture.subplots(1, 2)
     for letter, points in found.items():
@@ -75,8 +75,8 @@ def draw(found: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
         panels[0].loglog(factors, times, marker="o", label=letter)
         panels[1].loglog(factors, [max(peak, 1.0) for peak in peaks], marker="o", label=letter)
     for panel, heading in zip(panels, ("seconds", "peak memory, MiB"), strict=True):
-        panel.set(xlabel="times as large", title=heading)
-        panel.legend(frameon=False)
+        panel.set(xlabel=growing, title=heading)
+    picture.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     FOLDER.mkdir(parents=True, exist_ok=True)
     save_figure(picture, path)
 
@@ -95,7 +95,7 @@ def measure(
         for factor in factors:
             sizes = tuple(size * factor if i == place else size for i, size in enumerate(smallest))
             found[letter].append((factor, *score(*sizes)))
-    draw(found, FOLDER / "scaling.png")
+    draw(found, FOLDER / "scaling.png", "times as large")
     embedded: dict[int, torch.Tensor] = {}
     with TemporaryDirectory() as place:
         folder = Path(place)

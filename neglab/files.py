@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedReader, TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, BinaryIO, TypeVar
@@ -22,6 +23,8 @@ import msgspec
 from neglab.errors import disk_full_said
 
 Record = TypeVar("Record")
+
+ITEMS = 2**14  # of a long list that are text at once
 
 
 class DamagedError(ValueError):
@@ -89,9 +92,31 @@ def read_json(path: Path, kind: type[Record] | GenericAlias) -> Record:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of a JSON-like value in canonical form."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    """SHA-256 of a JSON-like value in canonical form; an iterator, also in a mapping, is a list too long for memory."""
+    found = hashlib.sha256()
+    for piece in _pieces(content):
+        found.update(piece.encode(errors="surrogatepass"))
+    return found.hexdigest()
+
+
+def _pieces(content: Any) -> Iterator[str]:
+    """The text of a value in canonical form."""
+    if isinstance(content, Iterator):
+        yield "["
+        for i, items in enumerate(iter(lambda: list(islice(content, ITEMS)), [])):
+            yield f"{',' if i else ''}{_canonical(items)[1:-1]}"
+        yield "]"
+    elif isinstance(content, dict) and any(isinstance(value, Iterator) for value in content.values()):
+        for i, (key, value) in enumerate(sorted(content.items())):
+            yield f"{',' if i else '{'}{_canonical(key)}:"
+            yield from _pieces(value)
+        yield "}"
+    else:
+        yield _canonical(content)
+
+
+def _canonical(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True)

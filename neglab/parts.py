@@ -4,11 +4,10 @@ Files are mapped into memory, not copied, and never changed in place. A process 
 """
 
 import hashlib
-import json
 import logging
+import os
 import shutil
-import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -21,14 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from neglab.files import DamagedError, open_regular, write_atomically, written_atomically
+from neglab.files import DamagedError, open_regular, write_atomically
+from neglab.mapped import Rows, mapped_empty
 
 logger = logging.getLogger(__name__)
 
 # Inode, change of the inode, change of the content, both in nanoseconds, and size. A copied modification time alone
 # would let another file of the same size pass.
 Stamp = tuple[int, int, int, int]
-Rows = dict[str, Tensor]
 
 NOTHING = torch.empty(0)
 
@@ -71,10 +70,19 @@ class RowsOf:
         return bool(((index >= 0) & (index < self.num_rows)).all())
 
 
-def merge_parts(parts: Sequence[Rows], num_rows: int) -> Rows:
-    """The rows of all parts in the order of their index. Errors are those of `check_complete`."""
+def merge_parts(parts: Sequence[Rows], num_rows: int, on_disk: bool = False) -> Rows:
+    """The rows of all parts in the order of their index. Errors are those of `check_complete`.
+
+    Args:
+        parts: of the pass.
+        num_rows: of all parts.
+        on_disk: the merged rows lie in files without a name.
+    """
     check_complete(parts, num_rows)
-    merged = {name: rows.new_empty(num_rows, *rows.shape[1:]) for name, rows in parts[0].items() if name != "index"}
+    empty = mapped_empty if on_disk else torch.empty
+    merged = {
+        name: empty((num_rows, *rows.shape[1:]), dtype=rows.dtype) for name, rows in parts[0].items() if name != "index"
+    }
     for part in parts:
         for name, rows in merged.items():
             rows[part["index"]] = part[name]
@@ -95,33 +103,6 @@ def check_complete(parts: Sequence[Rows], num_rows: int) -> None:
             f"a pass must give each of its {num_rows} items once; got {int(times.sum())} rows with "
             f"{int((times[:num_rows] == 0).sum())} items missing"
         )
-
-
-def write_in_order(path: Path, parts: Iterable[Rows], shape: tuple[int, int]) -> None:
-    """The embeddings of all parts in the order of their index, as the one tensor of a safetensors file.
-
-    Only one part is in memory at a time.
-
-    Args:
-        path: of the file; it is written as by `written_atomically`.
-        parts: float32 rows with their index, each index once.
-        shape: of the tensor, [N, D].
-    """
-    size = 4 * shape[0] * shape[1]
-    header = json.dumps(
-        {"embeddings": {"dtype": "F32", "shape": shape, "data_offsets": (0, size)}}, separators=(",", ":")
-    ).encode()
-    header += b" " * (-len(header) % 8)
-    begin = 8 + len(header)
-    with written_atomically(path, begin + size) as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for part in parts:
-            index, order = part["index"].sort()
-            rows = part["embeddings"][order]
-            ends = [*((index.diff() != 1).nonzero().flatten() + 1).tolist(), len(index)]
-            for start, end in zip([0, *ends[:-1]], ends, strict=True):  # a run for each batch or more
-                file.seek(begin + int(index[start]) * 4 * shape[1])
-                file.write(rows[start:end].contiguous().numpy().data)
 
 
 class MappedRows:
@@ -277,8 +258,8 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def stamp(path: Path) -> Stamp:
-    status = path.stat()
+def stamp(path: Path | str) -> Stamp:
+    status = os.stat(path)
     return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 

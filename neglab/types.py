@@ -108,7 +108,7 @@ class LabelledEmbeddings:
 
     embeddings: Float[Tensor, "N D"]
     labels: Int[Tensor, " N"]
-    paths: tuple[str, ...] = ()
+    paths: Sequence[str] = ()
     positions: Int[Tensor, " N"] | None = None
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class ScoreTable:
     scores: Float[Tensor, " N"]
     labels: Int[Tensor, " N"]
     predicted: Int[Tensor, " N"]
-    paths: tuple[str, ...] = ()
+    paths: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"moved", "errors", "config_files", "ranges", "csv_cells", "nearest", "digits", "run_log", "sigterm"},
+    {"moved", "errors", "config_files", "ranges", "csv_cells", "columns", "nearest", "digits", "run_log", "sigterm"},
     {"types", "config_check", "typed_secrets", "typed_overrides"},
     {"files", "mistakes"},
+    {"mapped"},
     {"parts", "places"},
     {"weights"},
     {"wordnet", "backbone", "inversion", "pages"},

@@ -24,6 +24,7 @@ from PIL import Image
 from neglab.chat.answers import parse_answers
 from neglab.chat.captions import parse_captions
 from neglab.chat.recorded import RecordedChat
+from neglab.columns import PathTexts
 from neglab.context.checkpoint import PromptDescription, read_checkpoint, write_checkpoint
 from neglab.corpus.file import FileCorpus
 from neglab.corpus.pos_tags import PosTagsCorpus
@@ -112,11 +113,11 @@ def rows(folder):
 def table(folder):
     (folder / "image").mkdir(exist_ok=True)
     (folder / "image/a").write_bytes(b"content")
-    Store(folder).file_digests([folder / "image/a"])
+    Store(folder).file_marks(PathTexts.of([folder / "image/a"]))
 
 
 def read_table(folder):
-    (found,) = Store(folder).file_digests([folder / "image/a"]).values()
+    (found,) = Store(folder).file_marks(PathTexts.of([folder / "image/a"])).texts(0, 1)
     return len(found)
 
 

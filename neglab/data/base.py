@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
+from neglab.columns import PathTexts, View
 from neglab.data.pictures import as_rgb, upright
 from neglab.data.view import RandomCrop
 from neglab.files import check_regular
@@ -82,6 +85,16 @@ class Photo(ImageFile):
             return as_rgb(upright(image))
 
 
+def file_at(text: str) -> ImageFile:
+    """The picture that is the file of this path."""
+    return ImageFile(Path(text))
+
+
+def photo_at(text: str) -> Photo:
+    """The photo that is the file of this path."""
+    return Photo(Path(text))
+
+
 @dataclass(frozen=True)
 class ImageList:
     """Images with the index of their class, -1 for images of no ID class; in a fixed order.
@@ -92,26 +105,55 @@ class ImageList:
         view: what is done to each image before the backbone's transform; None: nothing.
     """
 
-    sources: tuple[ImageSource, ...]
+    sources: Sequence[ImageSource]
     labels: tuple[int, ...]
     view: RandomCrop | None = None
 
     @classmethod
     def of_files(cls, paths: Sequence[Place], labels: Sequence[int]) -> "ImageList":
-        return cls(tuple(map(ImageFile, paths)), tuple(labels))
+        """Of files; those on the disk are kept as a column."""
+        if all(isinstance(path, RemotePath) for path in paths[:1]):
+            return cls(tuple(map(ImageFile, paths)), tuple(labels))
+        texts = paths.texts if isinstance(paths, View) else PathTexts.of(map(str, paths))
+        return cls(View(texts, file_at), tuple(labels))
 
     def upright(self) -> "ImageList":
         """For images of one's own: files are turned as people see them; benchmarks are read as they were published."""
+        if isinstance(self.sources, View):
+            return replace(self, sources=View(self.sources.texts, photo_at))
         sources = (Photo(source.path) if isinstance(source, ImageFile) else source for source in self.sources)
         return replace(self, sources=tuple(sources))
 
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Where each image lies, for tables."""
+        return self.sources.texts if isinstance(self.sources, View) else tuple(map(str, self.sources))
+
     def take(self, positions: Sequence[int]) -> "ImageList":
         """The images at these positions, in their order."""
-        sources, labels = (tuple(values[i] for i in positions) for values in (self.sources, self.labels))
-        return replace(self, sources=sources, labels=labels)
+        sources = self.sources
+        chosen = sources.take(positions) if isinstance(sources, View) else tuple(sources[i] for i in positions)
+        return replace(self, sources=chosen, labels=tuple(self.labels[i] for i in positions))
+
+    def files(self) -> tuple[PathTexts, Int64[np.ndarray, " N"] | None]:
+        """The files on the disk that hold the pictures, each once, and the number of each picture's: -1 has none.
+
+        None: picture i is file i.
+        """
+        if isinstance(self.sources, View) and not self.sources.texts.have_repeats():
+            return self.sources.texts, None
+        number_of: dict[Path | None, int] = {None: -1}
+        numbers = [number_of.setdefault(source.origin, len(number_of) - 1) for source in self.sources]
+        return PathTexts.of(path for path in number_of if path is not None), np.array(numbers, dtype=np.int64)
+
+    def keys(self, start: int, end: int) -> Sequence[str]:
+        """The keys of these images, of which there is one at least. All files of a column have one."""
+        if isinstance(self.sources, View):
+            return [self.sources[start].key] * (end - start)
+        return [source.key for source in self.sources[start:end]]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from neglab.columns import texts_at
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.view import RandomCrop
 from neglab.ranges import Count, Seed
@@ -92,6 +93,6 @@ def for_classes(images: LabelledEmbeddings, names: Sequence[str], id_names: Sequ
     known = set(labels.tolist())
     check_classes([name for i, name in enumerate(id_names) if place[name] in known], id_names)
     kept = (labels >= 0).nonzero().flatten()
-    paths = tuple(images.paths[i] for i in kept.tolist()) if images.paths else ()
+    paths = texts_at(images.paths, kept.tolist()) if images.paths else ()
     positions = None if images.positions is None else images.positions[kept]
     return LabelledEmbeddings(images.embeddings[kept], labels[kept], paths, positions)

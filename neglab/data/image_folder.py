@@ -3,13 +3,14 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from natsort import natsorted
 
+from neglab.columns import PathTexts, View, joined
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import on_disk, seen_files
 from neglab.data.names import Names, as_class_names, as_words, composed, given_names, spoken, warn_of_marks
@@ -94,7 +95,7 @@ class ImageFolder(ImageDataset):
         if self.labelled and self._folders is None:
             warn_of_layout(self.root, folders, found)
         labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
-        return self.counted(ImageList.of_files([path for paths in found for path in paths], labels))
+        return self.counted(ImageList.of_files(as_one(found), labels))
 
     def _existing_root(self) -> Place:
         if not self.root.is_dir():
@@ -119,7 +120,7 @@ class ImageFolder(ImageDataset):
         return folders
 
 
-def images_by_folder(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
+def images_by_folder(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
     """The images below each folder.
 
     Raises:
@@ -134,12 +135,12 @@ def images_by_folder(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
     return found
 
 
-def images_below(folder: AnyPlace) -> list[AnyPlace]:
+def images_below(folder: AnyPlace) -> Sequence[AnyPlace]:
     """The image files in a folder at any depth, as `images_in` finds them; may be none."""
     return images_in([folder])[0]
 
 
-def images_in(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
+def images_in(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
     """The image files in each folder at any depth, in the order of their path.
 
     Hidden files and folders, and those that systems leave beside pictures, are passed over; so are files that do not
@@ -154,7 +155,8 @@ def images_in(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
     except OSError as error:
         raise UserError(f"Folders of images must be readable; got {error.filename}: {error.strerror}.") from error
     if skipped:
-        kinds = [f"{count} {ending or 'without ending'}" for ending, count in skipped.most_common(ENDINGS_SHOWN)]
+        ordered = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))[:ENDINGS_SHOWN]
+        kinds = [f"{count} {ending or 'without ending'}" for ending, count in ordered]
         more = ", ..." if len(skipped) > ENDINGS_SHOWN else ""
         place = folders[0] if len(folders) == 1 else folders[0].parent
         advice = " (pip install 'neglab[heic]' reads them)" if HEIC & set(skipped) else ""
@@ -163,17 +165,28 @@ def images_in(folders: Sequence[AnyPlace]) -> list[list[AnyPlace]]:
     return found
 
 
-def _images_below(folder: Place, skipped: Counter[str]) -> list[Any]:
+def as_one(found: Sequence[Sequence[Place]]) -> Sequence[Place]:
+    """The images of all folders, in their order."""
+    columns: list[View[Any]] = [paths for paths in found if isinstance(paths, View)]
+    return joined(columns) if len(columns) == len(found) else [path for paths in found for path in paths]
+
+
+def _images_below(folder: Place, skipped: Counter[str]) -> Sequence[Any]:
     """Places of the folder's own kind."""
     if isinstance(folder, RemotePath):
         return list(_walk_store(folder, skipped))
-    paths = list(_walk(str(folder), _above(folder), skipped))
-    try:
-        "".join(paths).encode()
-    except UnicodeEncodeError as error:
-        strange = next(path for path in paths if path.encode(errors="replace").decode() != path)
-        raise UserError(f"File names must be UTF-8; got {os.fsencode(strange)!r}. Rename it.") from error
-    return [Path(path) for path in paths]
+    return View(PathTexts(_plain(_walk(str(folder), _above(folder), skipped))), Path)
+
+
+def _plain(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Folders and names, without the "./" that `Path` leaves out."""
+    for folder, name in pairs:
+        try:
+            f"{folder}{name}".encode()
+        except UnicodeEncodeError as error:
+            strange = os.fsencode(os.path.join(folder, name))
+            raise UserError(f"File names must be UTF-8; got {strange!r}. Rename it.") from error
+        yield "" if folder == "." else folder.removeprefix("./"), name
 
 
 def _walk_store(top: RemotePath, skipped: Counter[str]) -> Iterator[RemotePath]:
@@ -193,32 +206,44 @@ def _walk_store(top: RemotePath, skipped: Counter[str]) -> Iterator[RemotePath]:
                 skipped[os.path.splitext(entry.name)[1].lower()] += 1
 
 
-def _walk(top: str, above: frozenset[tuple[int, int]], skipped: Counter[str]) -> Iterator[str]:
-    """The image files below a folder. No recursion: folders may be nested deeper than Python's calls."""
-    waiting: list[str | tuple[str, frozenset[tuple[int, int]]]] = [(top, above)]  # files and folders, the next one last
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            yield item
+def _walk(top: str, above: frozenset[tuple[int, int]], skipped: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Folder and name of each image file. No recursion: folders may be nested deeper than Python's calls."""
+    levels = [_entries(top, above, skipped)]
+    while levels:
+        if (found := next(levels[-1], None)) is None:
+            levels.pop()
             continue
-        folder, above = item
-        status = os.stat(folder)
-        own = (status.st_dev, status.st_ino)
-        if own in above:
-            logger.warning("%s leads back to a folder above it and is left out", folder)
-            continue
-        with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        for entry in ordered:
+        folder, name, inner = found
+        if inner is None:
+            yield folder, name
+        else:
+            levels.append(_entries(os.path.join(folder, name), inner, skipped))
+
+
+def _entries(
+    folder: str, above: frozenset[tuple[int, int]], skipped: Counter[str]
+) -> Iterator[tuple[str, str, frozenset[tuple[int, int]] | None]]:
+    """The images and folders in a folder, by name; the latter with all folders above what they hold."""
+    status = os.stat(folder)
+    own = (status.st_dev, status.st_ino)
+    if own in above:
+        logger.warning("%s leads back to a folder above it and is left out", folder)
+        return
+    inner, names, folders = above | {own}, list[str](), set[str]()
+    with os.scandir(folder) as entries:
+        for entry in entries:
             if is_junk(entry.name):
                 continue
             # Only a link costs a look at the disk.
             if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-                waiting.append((entry.path, above | {own}))
-            elif is_picture(entry.name):
-                waiting.append(entry.path)
-            else:
+                folders.add(entry.name)
+            elif not is_picture(entry.name):
                 skipped[os.path.splitext(entry.name)[1].lower()] += 1
+                continue
+            names.append(entry.name)
+    names.sort()
+    for name in names:
+        yield folder, name, inner if name in folders else None
 
 
 def _above(folder: Path) -> frozenset[tuple[int, int]]:
@@ -229,7 +254,7 @@ def _above(folder: Path) -> frozenset[tuple[int, int]]:
 def warn_of_layout(root: Place, folders: Sequence[Place], found: Sequence[Sequence[Place]]) -> None:
     """Say where subfolders hardly are the classes: they are named as splits, or hold folders of images themselves."""
     splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
-    deeper = [{path.parent for path in paths} for paths in found]
+    deeper = [_folders_of(paths) for paths in found]
     if len(splits) > 1 or len(splits) == len(folders):
         logger.warning("Each subfolder of %s is taken as a class; are %s splits of one set?", root, ", ".join(splits))
     elif (
@@ -240,6 +265,10 @@ def warn_of_layout(root: Place, folders: Sequence[Place], found: Sequence[Sequen
         logger.warning(
             "Each subfolder of %s is taken as a class; are their own, such as %s, the classes?", root, example
         )
+
+
+def _folders_of(paths: Sequence[Place]) -> set[Place]:
+    return set(map(Path, paths.texts.folders)) if isinstance(paths, View) else {path.parent for path in paths}
 
 
 def still_packed(folder: Place) -> str:

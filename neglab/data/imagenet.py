@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.image_folder import images_below, images_in
+from neglab.data.image_folder import as_one, images_below, images_in
 from neglab.data.listed import whole_tables
 from neglab.data.names import Names, given_names, read_lines, synsets_of
 from neglab.data.wnids import BY_INDEX, NAMES, WNIDS
@@ -59,7 +59,7 @@ class ImageNetFolder(ImageDataset):
                 f"{absent[0]} ({NAMES[absent[0]]}). Was the archive extracted in part? Extract it again."
             )
         labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
-        return self.counted(ImageList.of_files([path for paths in found for path in paths], labels))
+        return self.counted(ImageList.of_files(as_one(found), labels))
 
     def class_keys(self) -> Sequence[str]:
         return self.wnids()
@@ -76,14 +76,14 @@ class ImageNetFolder(ImageDataset):
             )
         return tuple(wnids)
 
-    def _by_subfolder(self, wnids: Sequence[str], subfolders: set[str]) -> list[list[Path]]:
+    def _by_subfolder(self, wnids: Sequence[str], subfolders: set[str]) -> list[Sequence[Path]]:
         """The images of each class."""
         names = [wnid if wnid in subfolders else str(WNIDS.index(wnid)) for wnid in wnids]
         there = [name for name in names if name in subfolders]
         found = dict(zip(there, images_in([self.root / name for name in there]), strict=True))
         return [found.get(name, []) for name in names]
 
-    def _by_label_list(self, wnids: Sequence[str]) -> list[list[Path]]:
+    def _by_label_list(self, wnids: Sequence[str]) -> list[Sequence[Path]]:
         """The listed images of each class."""
         label_list = Path(self._label_list).expanduser() if self._label_list else self._usual_label_list()
         wnid_of = dict(_read_labels(label_list))

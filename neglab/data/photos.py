@@ -1,5 +1,6 @@
 """Photos of one's own: files of no class, turned as people see them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neglab.data.base import ImageDataset, ImageList
@@ -15,7 +16,7 @@ PHOTOS = "images"  # what a person calls them, and their name among the embedded
 class Photos(ImageDataset):
     """Image files of no class."""
 
-    paths: tuple[Place, ...]
+    paths: Sequence[Place]
     turned: bool = True  # as their EXIF orientation says
 
     @classmethod
@@ -36,7 +37,7 @@ class Photos(ImageDataset):
         paths = images_below(path) if path.is_dir() else seen_files([path])
         if not paths:
             raise UserError(f"{key} must hold at least one image, at any depth; got none below {path}.")
-        return cls(tuple(paths), turned)
+        return cls(paths, turned)
 
     def class_names(self) -> Words:
         return Words.nouns(())

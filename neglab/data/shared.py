@@ -4,16 +4,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 from torch import Tensor
 
+from neglab.columns import texts_at
 from neglab.data.base import ImageList
 from neglab.types import LabelledEmbeddings, UserError
 
 logger = logging.getLogger(__name__)
 
-Content = tuple[str, str]  # digest of a picture's file, and which picture of it; "" where a part decides nothing
 Pair = tuple[str, str]  # names of two sets
 
 NAMES_SHOWN = 3
@@ -26,7 +27,10 @@ class Pictures(Protocol):
     """A set's images, and what decides each picture."""
 
     images: ImageList
-    contents: list[Content]
+
+    def numbers(self) -> Int64[np.ndarray, "N 2"]:
+        """128 bits of what decides each picture; zeros where that is not known."""
+        ...
 
 
 def check_unshared(sets: Mapping[str, Pictures], pairs: Sequence[Pair], allowed: bool) -> None:
@@ -40,7 +44,13 @@ def check_unshared(sets: Mapping[str, Pictures], pairs: Sequence[Pair], allowed:
     Raises:
         UserError: two share a picture, and that is not allowed.
     """
-    findings = [found for first, second in pairs if (found := _shared(sets, first, second))]
+    numbers = {name: sets[name].numbers() for name in {name for pair in pairs for name in pair}}
+    findings = []
+    for first, second in pairs:
+        if len(places := _places_shared(numbers[first], numbers[second])):
+            images = sets[second].images
+            names = ", ".join(str(images.sources[i]) for i in places[:NAMES_SHOWN].tolist())
+            findings.append(f"{len(places)} of {len(images)} images of {second} are in {first} too, such as {names}")
     if not findings:
         return
     message = f"Sets of one run must share no image; {'; '.join(findings)}."
@@ -51,15 +61,20 @@ def check_unshared(sets: Mapping[str, Pictures], pairs: Sequence[Pair], allowed:
     logger.warning("%s The figures count them.", message)
 
 
-def _shared(sets: Mapping[str, Pictures], first: str, second: str) -> str:
-    """How many pictures of the second set are in the first, with the names of some; empty where none is."""
-    known = {content for content in sets[first].contents if any(content)}
-    images = sets[second].images
-    places = [i for i, content in enumerate(sets[second].contents) if content in known]
-    if not places:
-        return ""
-    names = ", ".join(str(images.sources[i]) for i in places[:NAMES_SHOWN])
-    return f"{len(places)} of {len(images)} images of {second} are in {first} too, such as {names}"
+def _places_shared(first: Int64[np.ndarray, "K 2"], second: Int64[np.ndarray, "N 2"]) -> Int64[np.ndarray, " _"]:
+    """The positions of the second set's pictures that the first has too."""
+    alike = _places_in(first[:, 0], second[:, 0])
+    alike = alike[second[alike].any(axis=1)]
+    known = {*map(tuple, first[_places_in(second[alike, 0], first[:, 0])].tolist())}
+    return alike[[tuple(pair) in known for pair in second[alike].tolist()]]
+
+
+def _places_in(known: Int64[np.ndarray, " K"], numbers: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " _"]:
+    """The positions of those numbers that are known."""
+    if not len(known):
+        return np.empty(0, dtype=np.int64)
+    ordered = np.sort(known)
+    return (ordered[np.searchsorted(ordered, numbers).clip(max=len(known) - 1)] == numbers).nonzero()[0]
 
 
 def warn_of_near_copies(sets: Mapping[str, LabelledEmbeddings], pairs: Sequence[Pair]) -> None:
@@ -78,7 +93,7 @@ def warn_of_near_copies(sets: Mapping[str, LabelledEmbeddings], pairs: Sequence[
             continue
         is_near_within = (known @ known.T).fill_diagonal_(-1).amax(dim=1) > NEAR_COPY
         if is_near.double().mean() > is_near_within.double().mean():
-            names = ", ".join(sets[second].paths[i] for i in own[is_near].tolist()[:NAMES_SHOWN])
+            names = ", ".join(texts_at(sets[second].paths, own[is_near].tolist()[:NAMES_SHOWN]))
             logger.warning(
                 "%d images of %s, of %d that were compared, look like copies of images of %s, such as %s",
                 int(is_near.sum()),

@@ -178,11 +178,10 @@ class Embedder(TokenDoor):
         return TextRequest(self.store, self.text_identity, self.width, prompts, names, parts_of_speech)
 
     def _image_request(self, images: ImageList) -> ImageRequest:
-        files = [source.origin for source in images.sources if source.origin is not None]
-        digests = self.store.file_digests(files, self.loading.hash_files)
-        transform, batch_size = self.backbone.image_transform(), self.loading.image_batch_size
+        hashed, transform = self.loading.hash_files, self.backbone.image_transform()
+        batch_size = self.loading.image_batch_size
         return ImageRequest(
-            self.store, self.image_identity, self.width, images, digests, transform, batch_size, self.unit
+            self.store, self.image_identity, self.width, images, hashed, transform, batch_size, self.unit
         )
 
     def _encoded(self, request: TextRequest) -> Float[Tensor, "N _"]:

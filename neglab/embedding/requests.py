@@ -1,22 +1,25 @@
 """Requests to the embedder: names or images, their entry in the store, and how to make it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from neglab.backbone.base import ImageTransform
 from neglab.data.base import ImageList
+from neglab.embedding.file_digests import number_of
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
 from neglab.parts import Rows, StoredRows
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, TextEncoder
+
+CHUNK = 2**14  # images whose keys are in memory
 
 
 class TextRequest:
@@ -84,13 +87,10 @@ class ImageRequest:
         identity: everything that the row of an image depends on, besides its content and view.
         width: of a row.
         images: of the set.
-        digests: of the files that they lie in.
+        hashed: files are told by their content.
         transform: of the backbone.
         batch_size: images per forward pass.
         unit: the rows are embeddings, and are brought to unit norm.
-
-    Attributes:
-        contents: of each image the digest of its file, and where it lies in there.
     """
 
     def __init__(
@@ -99,16 +99,45 @@ class ImageRequest:
         identity: Mapping[str, Any],
         width: int,
         images: ImageList,
-        digests: Mapping[Path, str],
+        hashed: bool,
         transform: ImageTransform,
         batch_size: int,
         unit: bool,
     ) -> None:
         self.width, self.images, self.unit = width, images, unit
-        self.contents = [(digests[source.origin] if source.origin else "", source.key) for source in images.sources]
-        whole = {**identity, "images": self.contents, "view": str(images.view)}
+        files, self._file_of = images.files()
+        self._marks = store.file_marks(files, hashed)
+        whole = {**identity, "images": self._contents(), "view": str(images.view)}
         self.entry = store.entry(whole, kind=identity["kind"], num_images=len(images))
         self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
+
+    def _contents(self) -> Iterator[tuple[str, str]]:
+        """Of each image the digest of its file, empty where there is none, and where it lies in there."""
+        for start, end in self._chunks():
+            if self._file_of is None:
+                digests = self._marks.texts(start, end)
+            else:
+                numbers = self._file_of[start:end].tolist()
+                of = {i: self._marks.texts(i, i + 1)[0] if i >= 0 else "" for i in {*numbers}}
+                digests = [of[i] for i in numbers]
+            yield from zip(digests, self.images.keys(start, end), strict=True)
+
+    def numbers(self) -> Int64[np.ndarray, "N 2"]:
+        """128 bits of what decides each picture; zeros for one whose file cannot be read."""
+        found = self._marks.numbers()
+        lacks_file = False
+        if self._file_of is not None:
+            found, lacks_file = np.vstack([found, [(0, 0)]])[self._file_of], self._file_of < 0
+        is_unknown = ~(found.any(axis=1) | lacks_file)
+        for start, end in self._chunks():
+            keys = self.images.keys(start, end)
+            of = {key: number_of(key) for key in {*keys}}
+            found[start:end] ^= np.array([of[key] for key in (keys if len(of) > 1 else keys[:1])])
+        found[is_unknown] = 0
+        return found
+
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        return ((start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK))
 
     def __len__(self) -> int:
         return len(self.images)

@@ -19,11 +19,13 @@ from filelock import BaseFileLock, FileLock, Timeout
 from jaxtyping import Float
 from torch import Tensor
 
-from neglab.embedding.file_digests import content_digests, outside_looks
+from neglab.columns import PathTexts
+from neglab.embedding.file_digests import Marks, content_digests, outside_looks
 from neglab.files import DamagedError, Document, read_json
 from neglab.files import digest as digest
 from neglab.files import write_atomically as write_atomically
-from neglab.parts import NOTHING, Rows, checksum, read_tensors, remove, write_in_order
+from neglab.mapped import Rows, write_in_order
+from neglab.parts import NOTHING, checksum, read_tensors, remove
 from neglab.places import is_address
 from neglab.types import UserError
 
@@ -136,7 +138,7 @@ class Store:
         self.root = Path(root).expanduser()
 
     def entry(self, identity: Mapping[str, Any], **description: Any) -> Entry:
-        """The entry of this identity: everything that decides the content, as a JSON-like value."""
+        """The entry of this identity: everything that decides the content, as a value that `digest` takes."""
         return Entry(self._folder_of(digest(identity)), description)
 
     def at(self, key: str) -> Entry:
@@ -164,7 +166,7 @@ class Store:
                 held.callback(lock.release)
             yield
 
-    def file_digests(self, paths: Iterable[Path], hashed: bool = True) -> dict[Path, str]:
+    def file_marks(self, paths: PathTexts, hashed: bool = True) -> Marks:
         """What tells each file from any other: the digest of its content, or its look from outside."""
         return content_digests(self._folder("digests"), paths) if hashed else outside_looks(paths)
 

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.columns import texts_at
 from neglab.data.base import ImageList
 from neglab.embedding.store import Manifest
+from neglab.mapped import rows_at
 from neglab.types import LabelledEmbeddings, UserError
 
 SHOWN = 20  # of the unreadable images, with the reason
@@ -23,7 +25,8 @@ def readable(
     Args:
         name: of the set.
         images: of the set.
-        embeddings: a row per image; not copied where all can be read: they stay on the disk until they are used.
+        embeddings: a row per image. They stay on the disk until they are used; where some images cannot be read, those
+            of the others lie in a file without a name.
         manifest: says which rows stand for unreadable images.
         most: unreadable images that are skipped.
 
@@ -32,12 +35,14 @@ def readable(
     """
     unreadable, labels = manifest.unreadable, torch.tensor(images.labels)
     if not unreadable:
-        return LabelledEmbeddings(embeddings, labels, tuple(map(str, images.sources)), torch.arange(len(images)))
+        return LabelledEmbeddings(embeddings, labels, images.names, torch.arange(len(images)))
     listed = "\n".join(f"  {images.sources[i]}: {reason}" for i, reason in list(unreadable.items())[:SHOWN])
     message = f"{len(unreadable)} of {len(images)} images of {name} cannot be read:\n{listed}"
     if len(unreadable) > most:
         raise UserError(f"{message}\nRepair or remove them, or allow so many with data.max_unreadable.")
     logger.warning("%s\nThey are skipped.", message)
-    kept = torch.tensor([i for i in range(len(images)) if i not in unreadable], dtype=torch.long)
-    paths = tuple(str(images.sources[i]) for i in kept.tolist())
-    return LabelledEmbeddings(embeddings[kept], labels[kept], paths, kept)
+    is_readable = torch.ones(len(images), dtype=torch.bool)
+    is_readable[list(unreadable)] = False
+    kept = is_readable.nonzero().flatten()
+    paths = texts_at(images.names, kept.numpy())  # one number at a time, where a list would be long
+    return LabelledEmbeddings(rows_at(embeddings, kept), labels[kept], paths, kept)

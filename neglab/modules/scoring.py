@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from neglab.columns import texts_at
 from neglab.embedding.module import PartFolders
 from neglab.modules.products import KeptProducts
 from neglab.parts import merge_parts, read_parts
@@ -180,7 +181,7 @@ def score_images(
         kept: of the sweep's earlier jobs; several devices, or a GPU, do without.
 
     Returns:
-        One table per set, in the order of `images`.
+        One table per set, in the order of `images`; scores and classes lie in files without a name.
     """
     with devices.scratch_folder() as place:
         folders = {name: place / str(i) for i, name in enumerate(images)}
@@ -190,7 +191,9 @@ def score_images(
             kept.begin(images)
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None, kept)
         devices.predict(module, ScoringBatches(images, batch_size), PartFolders(folders), num_workers=0)
-        merged = {name: merge_parts(read_parts(folders[name]), len(rows)) for name, rows in images.items()}
+        merged = {
+            name: merge_parts(read_parts(folders[name]), len(rows), on_disk=True) for name, rows in images.items()
+        }
     return {
         name: ScoreTable(name, merged[name]["scores"], rows.labels, merged[name]["predicted"], rows.paths)
         for name, rows in images.items()
@@ -229,7 +232,7 @@ def score_streams(
         module = ScoringModule(score, bank, encoder if score.needs_encoder else None)
         batches = StreamBatches(streams, plan.batch_size, plan.reset)
         devices.predict(module, batches, PartFolders({STREAMS: place}), num_workers=0)
-        merged = merge_parts(read_parts(place), sum(map(len, streams)))
+        merged = merge_parts(read_parts(place), sum(map(len, streams)), on_disk=True)
     lengths = list(map(len, streams))
     columns = zip(merged["scores"].split(lengths), merged["predicted"].split(lengths), strict=True)
     return [
@@ -248,5 +251,5 @@ def _in_own_order(
     places = order.argsort()
     places = places[(order[places] >= first) & (order[places] < first + len(images))]
     own = order[places] - first
-    paths = tuple(images.paths[i] for i in own.tolist()) if images.paths else ()
+    paths = texts_at(images.paths, own.tolist()) if images.paths else ()
     return ScoreTable(name, scores[places], images.labels[own], predicted[places], paths)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from neglab.config_check import ID
 from neglab.csv_cells import TableReader
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from neglab.pipeline import Evaluation, Parts
 
 NUM_EXAMPLES = 8  # images of each set
+CHUNK = 2**20  # scores that are sorted at once
 NUM_NEGATIVES = 3  # negative labels of each image
 NEGATIVES = [(f"negative_{k}", f"negative_{k}_share") for k in range(1, NUM_NEGATIVES + 1)]
 TOGETHER = ("all_classes_share", "all_negatives_share")
@@ -57,11 +60,7 @@ def most_wrong(parts: "Parts", evaluation: "Evaluation") -> list[Example]:
     # Where each OOD set's stream scores the ID images anew, those of the first stand for all.
     tables = {ID: evaluation.pairs[0].id_images}
     tables |= {pair.ood_images.dataset: pair.ood_images for pair in evaluation.pairs}
-    chosen = [
-        (name, i)
-        for name, table in tables.items()
-        for i in table.scores.argsort(descending=name != ID, stable=True)[:NUM_EXAMPLES].tolist()
-    ]
+    chosen = [(name, i) for name, table in tables.items() for i in _first(table.scores, name != ID)]
     rows = torch.stack([images[name].embeddings[_place_of(tables[name], i, images[name])] for name, i in chosen])
     temperature = parts.score.share_temperature or 1 / bank.logit_scale
     found = label_shares(rows, bank, temperature, NUM_NEGATIVES)
@@ -77,9 +76,18 @@ def most_wrong(parts: "Parts", evaluation: "Evaluation") -> list[Example]:
         strongest = tuple(zip((negative_names[k] for k in negatives), shares, strict=True))
         score = float(table.scores[i])
         examples.append(
-            Example(name, table.paths[i], own_class, score, class_names[predicted], share, strongest, totals)
+            Example(name, table.paths[int(i)], own_class, score, class_names[predicted], share, strongest, totals)
         )
     return examples
+
+
+def _first(scores: Float[Tensor, " N"], descending: bool) -> list[int]:
+    """The positions of the first scores in order; of equal ones those that come first. A part is sorted at a time."""
+    places = torch.empty(0, dtype=torch.long)
+    for start in range(0, len(scores), CHUNK):
+        places = torch.cat([places, torch.arange(start, min(start + CHUNK, len(scores)))])
+        places = places[scores[places].argsort(descending=descending, stable=True)[:NUM_EXAMPLES]]
+    return places.tolist()
 
 
 def _place_of(table: ScoreTable, row: int, images: LabelledEmbeddings) -> int:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neglab import digits
+from neglab.columns import texts_at
 from neglab.data.base import ImageDataset, ImageFile, UnreadableImageError, read_image
 from neglab.data.photos import PHOTOS, Photos
 from neglab.data.pictures import as_rgb, upright
@@ -145,7 +146,7 @@ def check_stream(detector: Detector, plan: StreamPlan, count: int) -> torch.Tens
 def predict(detector: Detector, images: LabelledEmbeddings, plan: StreamPlan) -> Found:
     """The prediction of each image. A score that learns while it tests meets them in the stream's order."""
     order = check_stream(detector, plan, len(images))
-    return detector.predict_embeddings(images.embeddings[order], [images.paths[i] for i in order.tolist()])
+    return detector.predict_embeddings(images.embeddings[order], texts_at(images.paths, order.tolist()))
 
 
 def unreadable(photos: Photos, images: LabelledEmbeddings, detector: Detector) -> Found:

@@ -10,9 +10,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from jaxtyping import Float
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
+from torch import Tensor
 
 from neglab.compose import Kept, build
 from neglab.logger.base import Job, RunLogger
@@ -36,6 +38,8 @@ from neglab.results.results import (
     write_results,
 )
 from neglab.results.score_tables import write_scores
+
+DRAWN = 2**20  # scores of a set, at most
 
 
 def run(config: DictConfig) -> float:
@@ -175,10 +179,17 @@ def job(config: DictConfig, command: str) -> Job:
 
 
 def draw(evaluation: Evaluation, metrics: dict[str, float], title: str, folder: Path, logger: RunLogger) -> None:
-    """Score histograms and ROC curves."""
-    scores = {pair.ood_images.dataset: (pair.id_images.scores, pair.ood_images.scores) for pair in evaluation.pairs}
+    """Score histograms and ROC curves; of very large sets of evenly spaced images."""
+    scores = {
+        pair.ood_images.dataset: (_spaced(pair.id_images.scores), _spaced(pair.ood_images.scores))
+        for pair in evaluation.pairs
+    }
     aurocs = {name: metrics[f"ood/{name}/auroc"] for name in scores}
     score_histograms(scores, title, folder / "score_histograms.png")
     roc_curves(scores, aurocs, title, folder / "roc_curves.png")
     for name in ("score_histograms", "roc_curves"):
         logger.log_image(name, folder / f"{name}.png")
+
+
+def _spaced(scores: Float[Tensor, " N"]) -> Float[Tensor, " _"]:
+    return scores[:: -(-len(scores) // DRAWN) or 1]

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from neglab import digits
+from neglab.columns import texts_at
 from neglab.compose import build, settled
 from neglab.config_check import ID
 from neglab.data.base import ImageDataset, ImageSource
@@ -122,7 +123,8 @@ def draw_examples(
     images = material.images[name]
     chosen = shares.id_share.argsort(descending=name != ID)[:count].tolist()
     pictures = {str(source): source for source in dataset.images().sources}
-    examples = [example(i, pictures[images.paths[i]], shares, material.bank) for i in chosen]
+    paths = texts_at(images.paths, chosen)
+    examples = [example(i, pictures[path], shares, material.bank) for i, path in zip(chosen, paths, strict=True)]
     which = "ID images most like OOD" if name == ID else f"images of {name} most like ID"
     label_examples(examples, f"{title}: {which}", folder / f"examples_{name}.png")
 

@@ -9,6 +9,7 @@ import fakes
 import pytest
 from torchvision.transforms.functional import to_tensor
 
+from neglab.columns import PathTexts
 from neglab.data.base import About, ImageFile, UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder, images_below
 from neglab.embedding.store import Store
@@ -184,7 +185,7 @@ def test_what_is_passed_over_is_counted_in_one_line(root, caplog):
         (root / name).write_bytes(b"")
     ImageFolder(str(root), True, None, None, None).images()
     (record,) = caplog.records
-    assert record.getMessage() == f"5 files below {root} are no images: 2 .txt, 2 .mp4, 1 without ending"
+    assert record.getMessage() == f"5 files below {root} are no images: 2 .mp4, 2 .txt, 1 without ending"
 
 
 def test_what_systems_leave_beside_pictures(root):
@@ -304,4 +305,4 @@ def test_a_pipe_is_no_picture(tmp_path):
     with pytest.raises(UnreadableImageError, match="Not a regular file"):
         read_image(ImageFile(tmp_path / "x.jpg"), lambda image: image)
     store = Store(tmp_path / "store")
-    assert store.file_digests([tmp_path / "x.jpg"]) == {tmp_path / "x.jpg": ""}
+    assert store.file_marks(PathTexts.of([tmp_path / "x.jpg"])).texts(0, 1) == [""]

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import io
 import json
 import os
 import threading
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from neglab import parts as parts_module
+from neglab.columns import PathTexts
 from neglab.embedding import file_digests
 from neglab.embedding import store as store_module
 from neglab.embedding.store import Store, write_atomically
@@ -113,17 +115,21 @@ def test_whoever_may_read_new_files_may_read_these(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def digests_of(store, paths, hashed=True):
+    return dict(zip(paths, store.file_marks(PathTexts.of(paths), hashed).texts(0, len(paths)), strict=True))
+
+
 def test_a_file_is_digested_again_only_when_it_changed(tmp_path, monkeypatch):
     store, file = Store(tmp_path / "store"), tmp_path / "image"
     file.write_bytes(b"one")
-    first = store.file_digests([file])
+    first = digests_of(store, [file])
     monkeypatch.setattr(file_digests, "file_digest", lambda _: pytest.fail("read again"))
-    assert store.file_digests([file]) == first
+    assert digests_of(store, [file]) == first
     monkeypatch.undo()
     file.write_bytes(b"other")
-    assert store.file_digests([file]) != first
+    assert digests_of(store, [file]) != first
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    assert store.file_digests([tmp_path / "link", file, file]) == {tmp_path / "link": "", **store.file_digests([file])}
+    assert digests_of(store, [tmp_path / "link", file]) == {tmp_path / "link": "", **digests_of(store, [file])}
 
 
 def test_two_files_of_one_name_size_and_time_are_two(tmp_path, monkeypatch):
@@ -135,19 +141,19 @@ def test_two_files_of_one_name_size_and_time_are_two(tmp_path, monkeypatch):
         (folder / "photos/1.bmp").write_bytes(content)
         os.utime(folder / "photos/1.bmp", ns=(10**18, 10**18))
         monkeypatch.chdir(folder)
-        digests += store.file_digests([Path("photos/1.bmp")]).values()
+        digests += digests_of(store, [Path("photos/1.bmp")]).values()
     assert len(set(digests)) == 2
 
 
 def test_a_replaced_file_with_a_copied_time_is_read_again(tmp_path):
     store, file = Store(tmp_path / "store"), tmp_path / "image"
     file.write_bytes(b"one")
-    first = store.file_digests([file])
+    first = digests_of(store, [file])
     status = file.stat()
     (tmp_path / "new").write_bytes(b"two")
     (tmp_path / "new").replace(file)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert store.file_digests([file]) != first
+    assert digests_of(store, [file]) != first
 
 
 def test_without_hashing_a_file_is_never_read_and_told_by_its_look(tmp_path, monkeypatch):
@@ -156,23 +162,23 @@ def test_without_hashing_a_file_is_never_read_and_told_by_its_look(tmp_path, mon
     for path in (file, other):
         path.write_bytes(b"one")
         os.utime(path, ns=(10**18, 10**18))
-    first = store.file_digests([file, other, tmp_path / "none"], hashed=False)
+    first = digests_of(store, [file, other, tmp_path / "none"], hashed=False)
     assert len(set(first.values())) == 3 and first[tmp_path / "none"] == ""
-    assert store.file_digests([other], hashed=False)[other] == first[other]
+    assert digests_of(store, [other], hashed=False)[other] == first[other]
     file.write_bytes(b"two")
-    assert store.file_digests([file], hashed=False)[file] != first[file]
+    assert digests_of(store, [file], hashed=False)[file] != first[file]
 
 
 def test_a_list_of_files_has_one_table_in_its_order(tmp_path):
     store, files = Store(tmp_path / "store"), [tmp_path / str(i) for i in range(3)]
     for i, file in enumerate(files):
         file.write_bytes(bytes([i]))
-    digests = store.file_digests(files)
+    digests = digests_of(store, files)
     assert digests == {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     files[1].unlink()
-    assert store.file_digests(files) == {**digests, files[1]: ""}
+    assert digests_of(store, files) == {**digests, files[1]: ""}
     files[1].write_bytes(b"new")
-    assert store.file_digests(files)[files[1]] == hashlib.sha256(b"new").hexdigest()
+    assert digests_of(store, files)[files[1]] == hashlib.sha256(b"new").hexdigest()
     assert len(list((tmp_path / "store/digests").iterdir())) == 1
 
 
@@ -192,11 +198,11 @@ def put(path, content):
 def test_a_table_of_another_shape_is_made_again(tmp_path, content):
     store, file = Store(tmp_path / "store"), tmp_path / "image"
     file.write_bytes(b"one")
-    first = store.file_digests([file])
+    first = digests_of(store, [file])
     (table,) = (tmp_path / "store/digests").iterdir()
     whole = table.read_bytes()
     put(table, content)
-    assert store.file_digests([file]) == first
+    assert digests_of(store, [file]) == first
     assert table.read_bytes() == whole
 
 
@@ -325,3 +331,27 @@ def test_parts_in_any_order_make_the_file_that_safetensors_makes(tmp_path):
     assert (entry.folder / "embeddings.safetensors").read_bytes() == save({"embeddings": embeddings})
     read, manifest = entry.read(50, 3)
     assert torch.equal(read, embeddings) and manifest.unreadable == {2: "torn"}
+
+
+def test_a_full_disk_is_said_where_digests_are_kept(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "image").write_bytes(b"one")
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(UserError, match=r"The disk is full: \S+safetensors needs [\d,]+ bytes"):
+        digests_of(Store(tmp_path / "store"), [tmp_path / "image"])
+    assert not list((tmp_path / "store/digests").iterdir())
+
+
+def test_digests_that_have_not_changed_stay_on_the_disk(tmp_path, monkeypatch):
+    files = PathTexts.of([tmp_path / str(i) for i in range(3)])
+    for file in files:
+        Path(file).write_bytes(file.encode())
+    store = Store(tmp_path / "store")
+    first = store.file_marks(files)
+    monkeypatch.setattr(file_digests, "write_tensors", lambda *_: pytest.fail("written again"))
+    again = store.file_marks(files)
+    assert first.rows.flags.owndata and not again.rows.flags.owndata
+    assert again.texts(0, 3) == first.texts(0, 3) == [hashlib.sha256(file.encode()).hexdigest() for file in files]

@@ -6,7 +6,8 @@ import fakes
 import pytest
 import torch
 
-from neglab.modules.scoring import StreamBatches, score_streams
+from neglab.mapped import mapped_empty
+from neglab.modules.scoring import StreamBatches, score_images, score_streams
 from neglab.passes.prediction import Devices
 from neglab.score.base import Judgement, Score
 from neglab.stream.arranged import ArrangedStream
@@ -91,3 +92,19 @@ def test_a_step_never_spans_two_streams():
     batches = StreamBatches([fakes.unit(5), fakes.unit(3)], batch_size=4, reset=False)
     assert [len(step) for step in batches[0].steps()] == [4, 1, 3]
     assert [len(StreamBatches([fakes.unit(5), fakes.unit(3)], 4, True)[i].steps()) for i in (0, 1)] == [2, 1]
+
+
+def test_scores_and_classes_are_merged_on_the_disk(monkeypatch):
+    made = []
+
+    def empty(shape, dtype):
+        made.append(shape)
+        return mapped_empty(shape, dtype)
+
+    monkeypatch.setattr("neglab.parts.mapped_empty", empty)
+    sets = {"near": embedded(7, 2), "far": embedded(5, 3)}
+    tables = score_images(CountingScore(), fakes.text_bank(), fakes.NoEncoder(), sets, CPU, 4)
+    assert made == [(7,), (7,), (5,), (5,)]
+    assert all(len(tables[name].scores) == len(images) for name, images in sets.items())
+    pairs()
+    assert made[4:] == [(10 + 7 + 10 + 5,)] * 2

@@ -1,3 +1,7 @@
+import errno
+import io
+from pathlib import Path
+
 import pytest
 import torch
 from pyarrow import parquet
@@ -6,9 +10,10 @@ from neglab.csv_cells import TableReader
 from neglab.files import open_table
 from neglab.metrics import DetectionMetrics
 from neglab.report.runs import Run
-from neglab.results import results, score_tables
+from neglab.results import examples, results, score_tables
 from neglab.results.results import measure
 from neglab.results.score_tables import find_table, merged_metrics, read_batches, read_scores, write_scores
+from neglab.tasks import evaluate
 from neglab.types import ScoredPair, ScoreTable, UserError, generator
 
 NAMES = ("cat", "=dog, big", "cat")
@@ -118,3 +123,58 @@ def test_tables_of_others(tmp_path, pairs):
     for read in (read_scores, lambda path: list(read_batches(path))):
         with pytest.raises(UserError, match=r"as the run left them; .*id.parquet cannot be read"):
             read(path)
+
+
+class Full(io.FileIO):
+    """A file on a disk that has no room left."""
+
+    def write(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_full_disk_is_said_and_leaves_no_half_table(tmp_path, pairs, monkeypatch, form):
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(UserError, match=rf"The disk is full: \S+id\.{form} does not fit"):
+        write_scores(tmp_path, pairs, NAMES, form)
+    assert not list((tmp_path / "scores").iterdir())
+
+
+def test_a_full_disk_is_said_while_scores_are_sorted(tmp_path, pairs, monkeypatch):
+    write_scores(tmp_path, pairs, NAMES, "csv")
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(UserError, match=r"The disk is full: \S+0\.safetensors needs"):
+        merged_metrics([tmp_path / "scores/id.csv"], [tmp_path / "scores/far.csv"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("content", [None, b"", b"PAR1", b"path,id_score\n\xff,1\n", "folder"])
+def test_tables_that_cannot_be_read_are_one_message(tmp_path, pairs, form, content):
+    write_scores(tmp_path, pairs, NAMES, form)
+    path = tmp_path / f"scores/id.{form}"
+    path.unlink()
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"must be as the run left them; \S+id\.{form} cannot be read"):
+        read_scores(path)
+    with pytest.raises(UserError, match=rf"id\.{form} cannot be read|Metrics need ID and OOD images; got 0 ID"):
+        merged_metrics([path], [tmp_path / f"scores/far.{form}"])
+
+
+def test_many_scores_are_drawn_evenly_spaced(monkeypatch):
+    scores = torch.arange(10.0)
+    assert torch.equal(evaluate._spaced(scores), scores) and not len(evaluate._spaced(scores[:0]))
+    monkeypatch.setattr(evaluate, "DRAWN", 4)
+    assert evaluate._spaced(scores).tolist() == [0.0, 3.0, 6.0, 9.0]
+
+
+@pytest.mark.parametrize("descending", [True, False])
+def test_the_first_scores_do_not_hang_on_chunks(monkeypatch, descending):
+    scores = torch.randint(30, (200,), generator=generator(0)).float()  # with ties
+    expected = scores.argsort(descending=descending, stable=True)[: examples.NUM_EXAMPLES].tolist()
+    for chunk in (1, 7, 1000):
+        monkeypatch.setattr(examples, "CHUNK", chunk)
+        assert examples._first(scores, descending) == expected
+    assert examples._first(scores[:3], False) == scores[:3].argsort(stable=True).tolist()

@@ -1,0 +1,153 @@
+"""Columns of many texts and paths, in buffers: a set may hold ten million files, and a Python object is large."""
+
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Column(Sequence[Item], Generic[Item]):
+    """A sequence that makes an item when it is asked for. A slice is a list; what has equal items is equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Sequence)
+            and len(self) == len(other)
+            and all(one == another for one, another in zip(self, other, strict=True))
+        )
+
+    def at(self, position: int) -> Item:
+        """The item at a position from 0."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, position: int) -> Item: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[Item]: ...
+    def __getitem__(self, position: int | slice) -> Item | list[Item]:
+        places = range(len(self))[position]
+        return self.at(places) if isinstance(places, int) else [self.at(place) for place in places]
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.at, range(len(self)))
+
+
+class Texts(Column[str]):
+    """Texts, each of which takes its bytes and 8 more. Lone surrogates, which names of files may hold, are kept."""
+
+    def __init__(self) -> None:
+        self._content, self._ends = bytearray(), array("q", [0])
+
+    def append(self, text: str) -> None:
+        self._content += text.encode(errors="surrogatepass")
+        self._ends.append(len(self._content))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def at(self, position: int) -> str:
+        return self._content[self._ends[position] : self._ends[position + 1]].decode(errors="surrogatepass")
+
+    def __iter__(self) -> Iterator[str]:
+        content = self._content
+        return (content[start:end].decode(errors="surrogatepass") for start, end in pairwise(self._ends))
+
+
+class PathTexts(Column[str]):
+    """The texts of paths, as `str` gives them: the name of each, its folder's number, and each folder once.
+
+    Args:
+        pairs: folder and name of each path; joined they must be a path in its plain form.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._names, self._numbers = Texts(), array("i")
+        number_of: dict[str, int] = {}
+        for folder, name in pairs:
+            self._numbers.append(number_of.setdefault(folder, len(number_of)))
+            self._names.append(name)
+        self._set_folders(number_of)
+
+    @classmethod
+    def of(cls, paths: Iterable[Path | str]) -> "PathTexts":
+        return cls(map(os.path.split, map(str, paths)))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def at(self, position: int) -> str:
+        return self._beginnings[self._numbers[position]] + self._names.at(position)
+
+    def __iter__(self) -> Iterator[str]:
+        beginnings = self._beginnings
+        return (beginnings[number] + name for number, name in zip(self._numbers, self._names, strict=True))
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Folder and name of each."""
+        return ((self.folders[number], name) for number, name in zip(self._numbers, self._names, strict=True))
+
+    def below(self, folders: Sequence[str]) -> "PathTexts":
+        """The same names in other folders, one for each of `folders`."""
+        other = copy(self)
+        other._set_folders(folders)
+        return other
+
+    def take(self, positions: Iterable[int]) -> "PathTexts":
+        """Those at these positions, in their order."""
+        return PathTexts((self.folders[self._numbers[i]], self._names.at(i)) for i in positions)
+
+    def _set_folders(self, folders: Iterable[str]) -> None:
+        self.folders = list(folders)
+        self._beginnings = [os.path.join(folder, "") for folder in self.folders]
+
+    def have_repeats(self) -> bool:
+        """Whether two may be the same: False is certain, and True is hardly ever wrong."""
+        marks = np.fromiter(map(hash, zip(self._numbers, self._names, strict=True)), np.int64, len(self))
+        marks.sort()
+        return bool((marks[1:] == marks[:-1]).any())
+
+
+def texts_at(texts: Sequence[str], positions: Iterable[int]) -> Sequence[str]:
+    """The texts at these positions, in their order; of a column of paths they are one."""
+    return texts.take(positions) if isinstance(texts, PathTexts) else tuple(texts[i] for i in positions)
+
+
+class View(Column[Item]):
+    """What is made of each path of a column.
+
+    Args:
+        texts: of the paths.
+        make: makes an item of a text; a function that spawned processes find by its name.
+    """
+
+    def __init__(self, texts: PathTexts, make: Callable[[str], Item]) -> None:
+        self.texts, self.make = texts, make
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def at(self, position: int) -> Item:
+        return self.make(self.texts.at(position))
+
+    def take(self, positions: Iterable[int]) -> "View[Item]":
+        """Those at these positions, in their order."""
+        return View(self.texts.take(positions), self.make)
+
+
+def packed(paths: Iterable[Path]) -> View[Path]:
+    """Paths as a column."""
+    return View(PathTexts.of(paths), Path)
+
+
+def joined(columns: Sequence[View[Path]]) -> View[Path]:
+    """Several columns of paths as one."""
+    if len(columns) == 1:
+        return columns[0]
+    return View(PathTexts(chain.from_iterable(column.texts.pairs() for column in columns)), Path)
