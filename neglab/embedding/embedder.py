@@ -180,7 +180,7 @@ class Embedder(TokenDoor):
     def _image_request(self, images: ImageList) -> ImageRequest:
         files = [source.origin for source in images.sources if source.origin is not None]
         digests = self.store.file_digests(files, self.loading.hash_files)
-        transform, batch_size = self.backbone.image_transform(), self.loading.image_batch_size
+        transform, batch_size = self.backbone.loading_transform(), self.loading.image_batch_size
         return ImageRequest(
             self.store, self.image_identity, self.width, images, digests, transform, batch_size, self.unit
         )

@@ -150,4 +150,4 @@ def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:
     sources = tuple(file.source() for file in content.files)
     view = None if content.seed is None else RandomCrop(content.seed)
     images = ImageList(sources, (-1,) * len(sources), view)
-    return ImageJob(record.key, images, backbone.image_transform(), record.batch_size)
+    return ImageJob(record.key, images, backbone.loading_transform(), record.batch_size)
