@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import Outline, TextBank, UserError, generator
@@ -73,8 +74,8 @@ class NegLabelScore(BankScore[GroupedBank]):
     def margins(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
         """By how much the ID classes' mass exceeds each group's, as logarithms; float64."""
         labels = len(bank.id_weights) + len(bank.negative_weights)
-        blocks = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK))
-        return torch.cat([self._margins_of_chunk(part, bank) for part in images.split(blocks * ROW_BLOCK)])
+        rows = rows_at_once(images, labels, CHUNK_ELEMENTS, ROW_BLOCK)
+        return torch.cat([self._margins_of_chunk(part, bank) for part in images.split(rows)])
 
     def _margins_of_chunk(self, images: Float[Tensor, "B D"], bank: GroupedBank) -> Float[Tensor, "B G"]:
         groups = (images @ bank.negative_weights.T).unflatten(1, (self.num_groups, -1))
