@@ -15,7 +15,7 @@ from neglab.types import UserError
 from neglab.weights.filling import Filling, replaced
 from neglab.weights.fingerprint import fingerprint
 from neglab.weights.patches import PatchEncoding
-from neglab.weights.pixels import Pixels, split_at_bytes
+from neglab.weights.pixels import Pictures, Pixels
 from neglab.weights.precision import PRECISIONS, memory_format, warn_of_half_precision_on_a_cpu
 from neglab.weights.transforms import TRANSFORMS, ImageTransform, chosen_transform
 
@@ -92,15 +92,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
         self.precision, self.long_texts, self.transform, self.compiled = precision, long_texts, transform, compile
         self.dtype = torch.float32
 
-    def image_transform(self) -> ImageTransform:
-        """What turns a picture into the tower's input [3, H, W]."""
-        return self._transform
-
-    def loading_transform(self) -> ImageTransform:
-        """What loading workers do of it: up to the bytes, where `scaling` does the rest on the device."""
-        return self._transform if self.scaling is None else self._to_bytes
-
-    def encode_image(self, images: Pixels) -> Float[Tensor, "B D"]:
+    def encode_image(self, images: Pixels | Pictures) -> Float[Tensor, "B D"]:
         """Embeddings of transformed images, by either transform."""
         self._prepare_here()
         return self._encode_images(self.as_input(images)).float()
@@ -228,9 +220,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             identity: of the tokenizer and of the library's config, for the fingerprint.
         """
         self.network.float().requires_grad_(False).eval()
-        self._transform = chosen_transform(self.transform, own, pixels)
-        if (halves := split_at_bytes(self._transform)) is not None:
-            self._to_bytes, self.scaling = halves
+        self._take(chosen_transform(self.transform, own, pixels))
         transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
         arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
         empty, first_end = self._full_ids([""])

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -54,6 +54,7 @@ class Loading:
         allow_shared: sets that share images are not refused.
         hash_files: images are identified by their content, which reads each file once more; else by path, inode, times
             and size.
+        resize: images by Pillow in the loading workers, or by torch on the device: other bytes, so other entries.
     """
 
     image_batch_size: Count
@@ -64,6 +65,7 @@ class Loading:
     download: bool = False
     allow_shared: bool = False
     hash_files: bool = True
+    resize: Literal["pillow", "device"] = "pillow"
 
 
 Request = TypeVar("Request", TextRequest, ImageRequest)
@@ -154,7 +156,8 @@ class Embedder(TokenDoor):
     @property
     def image_identity(self) -> dict[str, Any]:
         """Everything that the row of an image depends on besides its content and view; part of its key in the store."""
-        return {"kind": "image", "backbone": self.backbone.fingerprint}
+        resize = {} if self.loading.resize == "pillow" else {"resize": self.loading.resize}
+        return {"kind": "image", "backbone": self.backbone.fingerprint, **resize}
 
     @property
     def width(self) -> int:
@@ -180,7 +183,8 @@ class Embedder(TokenDoor):
     def _image_request(self, images: ImageList) -> ImageRequest:
         files = [source.origin for source in images.sources if source.origin is not None]
         digests = self.store.file_digests(files, self.loading.hash_files)
-        transform, batch_size = self.backbone.loading_transform(), self.loading.image_batch_size
+        resize = self.loading.resize == "pillow" or images.view is not None  # a view has the tower's size already
+        transform, batch_size = self.backbone.loading_transform(resize), self.loading.image_batch_size
         return ImageRequest(
             self.store, self.image_identity, self.width, images, digests, transform, batch_size, self.unit
         )

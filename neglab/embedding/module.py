@@ -14,13 +14,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
 
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image
 from neglab.parts import write_part
 from neglab.passes.part_writer import Rows
 from neglab.types import UserError
-from neglab.weights.pixels import Pixels
+from neglab.weights.pixels import Pictures, Pixels
 
 Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
@@ -40,7 +41,7 @@ class EmbeddingBatch(NamedTuple):
     job: str
     positions: Int[Tensor, " B"]
     readable: Bool[Tensor, " B"]
-    images: Pixels | None
+    images: Pixels | Pictures | None
     ids: Int[Tensor, "B L"] | None
     end: Int[Tensor, " B"] | None
 
@@ -77,6 +78,11 @@ class ImageJob(EmbeddingJob):
 
     def batches(self) -> list[Int[Tensor, " _"]]:
         return list(torch.arange(len(self)).split(self.batch_size))
+
+    @property
+    def keeps_size(self) -> bool:
+        """The pictures are resized on the device, after they are loaded."""
+        return self.transform is pil_to_tensor
 
     def read(self, position: int) -> Shaped[Tensor, "3 H W"]:
         """One transformed image.
@@ -121,8 +127,8 @@ class ImageJob(EmbeddingJob):
                 readable.append(True)
             except UnreadableImageError:
                 readable.append(False)
-        stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
-        return EmbeddingBatch(self.name, index, torch.tensor(readable), stacked, None, None)
+        batch = Pictures.of(images) if self.keeps_size else torch.stack(images or [torch.empty(3, 1, 1)])[: len(images)]
+        return EmbeddingBatch(self.name, index, torch.tensor(readable), batch, None, None)
 
 
 @dataclass(frozen=True)
@@ -210,12 +216,12 @@ class EmbeddingModule(L.LightningModule):
                 embeddings[batch.readable] = self._encoded(batch.images)
         return batch.job, {"index": batch.positions, "embeddings": embeddings}
 
-    def _encoded(self, images: Pixels) -> Float[Tensor, "B D"]:
+    def _encoded(self, images: Pixels | Pictures) -> Float[Tensor, "B D"]:
         """A compiled tower takes full batches alone: a last, smaller one would have it compiled anew."""
         count = len(images)
         self.most_images = max(self.most_images, count)
         if self.backbone.compiled:
-            images = pad(images, (0, 0) * 3 + (0, self.most_images - count))
+            images = pad(self.backbone.resized(images), (0, 0) * 3 + (0, self.most_images - count))
         return self.backbone.encode_image(images)[:count]
 
 

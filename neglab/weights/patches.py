@@ -7,33 +7,28 @@ alone, each patch keeps to itself and still goes where the texts are.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from neglab.errors import UserError
-from neglab.weights.pixels import Pixels, Scaling
+from neglab.weights.image_input import ImageInput
+from neglab.weights.pixels import Pictures, Pixels
 
 Road = Callable[[Any, Tensor], Tensor]  # of a network and transformed images to embeddings [B, P, D]
 
 
-class PatchEncoding:
+class PatchEncoding(ImageInput):
     """The part of a backbone that encodes patches; whether there is one hangs on the architecture of its image tower.
 
     Attributes:
         network: the library's model.
-        dtype: of its weights and activations.
-        scaling: what makes the tower's input of bytes; None: its transform is done whole by the loading workers.
 
     Source: GL-MCM (Miyai et al., IJCV 2025), official code at 8708a08, clip/model.py, after MaskCLIP (Zhou et al., ECCV
         2022).
     """
 
     network: Any
-    dtype: torch.dtype
-    scaling: Scaling | None = None
-    memory_format: torch.memory_format = torch.contiguous_format
 
     @property
     def has_patches(self) -> bool:
@@ -49,16 +44,7 @@ class PatchEncoding:
                 "otherwise. Choose another backbone, such as backbone=clip_vit_b16 or backbone=mini."
             )
 
-    def as_input(self, images: Pixels) -> Tensor:
-        """Transformed images, scaled if that was left to the device, in the precision of the weights."""
-        images = images.contiguous(
-            memory_format=self.memory_format
-        )  # the bytes of a picture are often those of its pixels in turn
-        if self.scaling is not None and images.dtype == torch.uint8:
-            images = self.scaling(images)
-        return images.to(self.dtype)
-
-    def encode_patches(self, images: Pixels) -> Float[Tensor, "B P D"]:
+    def encode_patches(self, images: Pixels | Pictures) -> Float[Tensor, "B P D"]:
         """Embeddings of the P patches of transformed images, row by row from the top left; as the tower gives them.
 
         Raises:

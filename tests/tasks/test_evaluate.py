@@ -13,7 +13,7 @@ from neglab.compose import Kept, build, compose
 from neglab.llm_filter.base import LabelFilter
 from neglab.pipeline import evaluate
 from neglab.results.examples import read_examples
-from neglab.tasks.evaluate import run
+from neglab.tasks.evaluate import describe, run, setting_digests
 from neglab.types import FilterResult, UserError
 
 
@@ -34,6 +34,16 @@ def tables(evaluation):
 def read_csv(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_resizing_by_the_device_is_a_setting_of_its_own_and_other_keys_of_loading_are_none(config):
+    configs = [config(*more) for more in ((), ("data.num_workers=3",), ("data.resize=device",))]
+    plain, workers, device = (setting_digests(one, False) for one in configs)
+    assert plain == workers and plain["config"] != device["config"] and plain["benchmark"] == device["benchmark"]
+    written = [describe(one)["overrides"] for one in configs]
+    assert (
+        "data.resize=device" in written[2] and written[2].replace(" data.resize=device", "") == written[0] == written[1]
+    )
 
 
 def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
