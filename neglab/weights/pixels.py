@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -60,7 +60,7 @@ def split_at_bytes(transform: ImageTransform) -> tuple[ImageTransform, Scaling] 
         halves = [*first, last.without_scaling()], Scaling(1.0, mean, std)
     if halves is None:
         return None
-    bytes_of, scaling = Compose(halves[0]), halves[1]
+    bytes_of, scaling = cast(Any, Compose(halves[0])), halves[1]
     picture = _every_byte(*transform(Image.new("RGB", (8, 8))).shape[1:])
     found = bytes_of(picture)
     is_same = found.dtype == torch.uint8 and torch.equal(scaling(found[None])[0], transform(picture))
@@ -134,8 +134,8 @@ def resizing_of(to_bytes: ImageTransform) -> Resizing | None:
     count = sum(isinstance(step, Resize | CenterCrop) for step in found)
     if not count or not all(isinstance(step, Resize | CenterCrop) for step in found[:count]):
         return None
-    picture = _every_byte(16, 16)
-    is_plain = torch.equal(Compose(found[count:])(picture), pil_to_tensor(picture))
+    picture, as_tensor = _every_byte(16, 16), cast(Any, Compose(found[count:]))
+    is_plain = torch.equal(as_tensor(picture), pil_to_tensor(picture))
     return Resizing(tuple(found[:count])) if is_plain else None
 
 
