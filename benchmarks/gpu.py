@@ -1,14 +1,18 @@
-"""What a GPU does of each road: images against the bare forward pass and decoding alone, texts, scores, the whole.
+"""What a GPU does of each road: images against the bare forward pass and decoding alone, texts, scores, a language
+model's answers, the whole.
 
-`python -m benchmarks gpu` is made for one H100 with 16 cores, in under ten minutes. Device and sizes are arguments:
-`python -m benchmarks gpu device=cpu images=200 classes=5 words=300 model=ViT-B-32 precision=fp32 workers=2`.
+Images go to the store twice: resized by Pillow, and by the device. The forward pass is measured as it is and compiled.
+The language model has random weights; its filter's questions go through it once each, behind a shared beginning.
+
+`python -m benchmarks gpu` is made for one H100 with 16 cores, in under ten minutes. Device and sizes are arguments; the
+last line of `NO_GPU` is a small run on the processor.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,10 +24,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.figure import Figure, Ratio, report
 from benchmarks.image_pass import HEIGHT, WIDTH, DecodedOnly, write_jpegs
+from benchmarks.llm_filter import chat, questions_of, write_model
 from neglab.backbone.base import Backbone
 from neglab.compose import Kept, build, compose
 from neglab.data.base import ImageFile, read_image
 from neglab.embedding.embedder import Embedder
+from neglab.llm_filter.base import SYSTEM_PROMPT
 from neglab.pipeline import Parts, evaluate
 from neglab.wordnet import synsets
 
@@ -33,7 +39,8 @@ WHOLE = METHODS[0]  # whose run is timed from an empty store on
 AIM_SECONDS = 60  # of the whole of 100,000 images on one H100; the authors' code took 5,256 s
 NO_GPU = (
     "This benchmark needs a GPU, and torch finds none. To see that it works, run it small on the processor: "
-    "python -m benchmarks gpu device=cpu images=200 classes=5 words=300 model=ViT-B-32 precision=fp32 workers=2"
+    "python -m benchmarks gpu device=cpu images=200 classes=5 words=300 model=ViT-B-32 precision=fp32 workers=2 "
+    "compile=0 questions=64 width=256 layers=4"
 )
 
 
@@ -50,6 +57,10 @@ class Sizes:
         precision: of the towers.
         workers: processes that decode.
         batch: images per forward pass.
+        compile: 1: measure the compiled image tower too.
+        questions: to the language model, in passes of 256.
+        width: of the language model, whose feed-forward layers are four times as wide.
+        layers: of the language model.
     """
 
     device: str = "cuda"
@@ -60,6 +71,10 @@ class Sizes:
     precision: str = "bf16"
     workers: int = 16
     batch: int = 512
+    compile: int = 1
+    questions: int = 16_384
+    width: int = 1024
+    layers: int = 24
 
     @classmethod
     def typed(cls, arguments: Sequence[str]) -> "Sizes":
@@ -96,12 +111,14 @@ def write_sets(folder: Path, sizes: Sizes) -> list[str]:
     return overrides
 
 
-def parts_of(method: str, sizes: Sizes, own: Sequence[str], store: Path, kept: Kept) -> Parts:
+def parts_of(
+    method: str, sizes: Sizes, own: Sequence[str], store: Path, kept: Kept, options: Sequence[str] = ()
+) -> Parts:
     overrides = [
         f"method={method}", "llm_filter=none", *own, "backbone=open_clip", f"backbone.model={sizes.model}",
         f"backbone.precision={sizes.precision}", f"paths.store={store}", f"data.image_batch_size={sizes.batch}",
         f"data.num_workers={sizes.workers}", f"trainer={'gpu' if sizes.device == 'cuda' else 'cpu'}",
-        "trainer.progress_bar=false",
+        "trainer.progress_bar=false", *options,
     ]  # fmt: skip
     if sizes.words:  # the methods take more than so few words
         takes_number = method in ("adaneg", "interneg")
@@ -126,6 +143,15 @@ def forward(backbone: Backbone, pixels: torch.Tensor, sizes: Sizes) -> None:
         backbone.encode_image(pixels[: sizes.images - i])
 
 
+def answered(folder: Path, sizes: Sizes) -> float:
+    """Seconds of the language model for all questions, once it is loaded and has seen some."""
+    questions = questions_of(sizes.questions)
+    write_model(folder, [SYSTEM_PROMPT, *questions], sizes.width, sizes.layers)
+    model = chat(folder, 256, "bfloat16" if sizes.device == "cuda" else "float32")
+    list(model.ask(questions[:2]))
+    return seconds_of(lambda: list(model.ask(questions)))
+
+
 def decode(folder: Path, backbone: Backbone, sizes: Sizes) -> None:
     """Every picture, by as many processes as the pass takes, and no more of it."""
     loader = DataLoader(
@@ -141,39 +167,53 @@ def bare_rows(backbone: Backbone, pictures: Sequence[Path], device: str) -> torc
     return normalize(backbone.encode_image(torch.stack(images).to(device)), dim=1).cpu()
 
 
+def image_times(folder: Path, own: Sequence[str], sizes: Sizes, kept: Kept) -> tuple[dict[str, float], float]:
+    """Seconds of images on each road, and how far the first rows of the store are from the bare ones."""
+    times: dict[str, float] = {}
+    embedded: dict[str, Any] = {}
+    for name, resize in (("images", "pillow"), ("images, resized by the device", "device")):
+        parts = parts_of(WHOLE, sizes, own, folder / "images", kept, [f"data.resize={resize}"])
+        encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
+        times[name] = seconds_of(lambda: embedded.update({resize: encoder.embed(parts.benchmark, [])[0]}))  # noqa: B023
+    backbone = parts.backbone.to(sizes.device)
+    first = sorted((folder / "outside" / "ood").iterdir())[:8]
+    rows = embedded["pillow"]["image_folder"].embeddings[: len(first)]
+    difference = float((bare_rows(backbone, first, sizes.device) - rows).abs().max())
+    pixels = torch.zeros(sizes.batch, 3, *input_size(backbone), device=sizes.device)
+    forward(backbone, pixels, replace(sizes, images=sizes.batch))  # what is set up once does not count
+    times["forward"] = seconds_of(lambda: forward(backbone, pixels, sizes))
+    if sizes.compile:
+        compiled = parts_of(WHOLE, sizes, own, folder / "images", kept, ["backbone.compile=true"]).backbone
+        compiled = compiled.to(sizes.device)
+        full = replace(sizes, images=-(-sizes.images // sizes.batch) * sizes.batch)  # a pass fills its last batch up
+        forward(compiled, pixels, replace(sizes, images=sizes.batch))
+        times["compiled forward"] = seconds_of(lambda: forward(compiled, pixels, full))
+    times["decoding"] = seconds_of(lambda: [decode(folder / name, backbone, sizes) for name in ("id", "outside")])
+    return times, difference
+
+
 def measure(**given: Any) -> Figure:
     """On random weights and JPEGs made here; see `Sizes`."""
     sizes = Sizes(**given)
     if sizes.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(NO_GPU)
-    times: dict[str, float] = {}
     stages: dict[str, dict[str, float]] = {}
     kept = Kept()
     with TemporaryDirectory() as place:
         folder = Path(place)
         own = write_sets(folder, sizes)
-        parts = parts_of(WHOLE, sizes, own, folder / "first", kept)
+        parts = parts_of(WHOLE, sizes, own, folder / "texts", kept)
         encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
         words = parts.corpus.words([])
-        times["text bank"] = seconds_of(lambda: encoder.embed({}, [words]))
-        num_texts = encoder.num_encoded
-        sets: dict[str, torch.Tensor] = {}
-        times["images"] = seconds_of(
-            lambda: sets.update({name: rows.embeddings for name, rows in encoder.embed(parts.benchmark, [])[0].items()})
-        )
-        backbone = parts.backbone.to(sizes.device)
-        first = sorted((folder / "outside" / "ood").iterdir())[:8]
-        difference = float((bare_rows(backbone, first, sizes.device) - sets["image_folder"][: len(first)]).abs().max())
-        pixels = torch.zeros(sizes.batch, 3, *input_size(backbone), device=sizes.device)
-        forward(backbone, pixels, Sizes(**{**given, "images": sizes.batch}))  # what is set up once does not count
-        times["forward"] = seconds_of(lambda: forward(backbone, pixels, sizes))
-        times["decoding"] = seconds_of(lambda: [decode(folder / name, backbone, sizes) for name in ("id", "outside")])
+        seconds_of_texts = seconds_of(lambda: encoder.embed({}, [words]))
+        times, difference = image_times(folder, own, sizes, kept)
+        times |= {"text bank": seconds_of_texts, "questions": answered(folder / "language model", sizes)}
         for method in METHODS:
             begin = time.perf_counter()
-            parts = parts_of(method, sizes, own, folder / "second", kept)
+            parts = parts_of(method, sizes, own, folder / "whole", kept)
             stages[method] = evaluate(parts).times
             times[f"{method}, whole"] = time.perf_counter() - begin
-    return figure(sizes, times, stages, num_texts, difference)
+    return figure(sizes, times, stages, encoder.num_encoded, difference)
 
 
 def input_size(backbone: Backbone) -> tuple[int, int]:
@@ -187,7 +227,10 @@ def figure(
     """Rates, and the roads beside their bare limits."""
     whole, is_as_aimed = times[f"{WHOLE}, whole"], sizes == Sizes(model=sizes.model, precision=sizes.precision)
     rates = {"images into the store": sizes.images / times["images"], "texts": num_texts / times["text bank"]}
-    rates |= {f"{name} alone": sizes.images / times[name] for name in ("forward", "decoding")}
+    rates["images, resized by the device"] = sizes.images / times["images, resized by the device"]
+    alone = ("forward", "compiled forward", "decoding")
+    rates |= {f"{name} alone": sizes.images / times[name] for name in alone if name in times}
+    rates["questions of the language model's filter"] = sizes.questions / times["questions"]
     rates |= {f"images scored by {method}": sizes.images / stages[method]["score"] for method in METHODS}
     slower = max(times["forward"], times["decoding"])
     return Figure(

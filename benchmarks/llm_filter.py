@@ -56,11 +56,11 @@ def write_model(folder: Path, texts: list[str], hidden_size: int, num_layers: in
         Qwen2ForCausalLM(config).save_pretrained(folder)
 
 
-def chat(folder: Path, batch_size: int) -> HuggingFaceChat:
+def chat(folder: Path, batch_size: int, dtype: str = "float32") -> HuggingFaceChat:
     return HuggingFaceChat(
         model=str(folder),
         revision=None,
-        dtype="float32",
+        dtype=dtype,
         device_map=None,
         quantisation=None,
         batch_size=batch_size,
@@ -102,6 +102,12 @@ class OneByOne:
         return answers
 
 
+def questions_of(count: int) -> list[str]:
+    """Whether words from all of WordNet are kinds of a class."""
+    labels = list(dict.fromkeys(synset.lemmas[0] for synset in synsets()))[:: 80_000 // count]
+    return [subcategory_question(label, "tree frog").text for label in labels[:count]]
+
+
 def measure(
     num_questions: int = 512,
     num_plain: int = 32,
@@ -109,9 +115,8 @@ def measure(
     num_layers: int = 12,
     batch_size: int = 64,
 ) -> Figure:
-    """Questions whether words of WordNet are kinds of a class."""
-    labels = list(dict.fromkeys(synset.lemmas[0] for synset in synsets()))[:: 80_000 // num_questions]
-    questions = [subcategory_question(label, "tree frog").text for label in labels[:num_questions]]
+    """See `questions_of`."""
+    questions = questions_of(num_questions)
     with TemporaryDirectory() as place:
         folder = Path(place)
         write_model(folder, [SYSTEM_PROMPT, *questions], hidden_size, num_layers)

@@ -34,7 +34,7 @@ BACKBONE = {"precision": "fp32", "long_texts": "error", "transform": "model", "c
 class TowerlessBackbone(OpenCLIPBackbone):
     """ViT-B/32 with its weights and fingerprint, whose towers are replaced by one product, to fill the store soon."""
 
-    def image_transform(self) -> ImageTransform:
+    def loading_transform(self) -> ImageTransform:
         return lambda image: pil_to_tensor(image) / 255 - 0.5
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
@@ -115,7 +115,7 @@ def scores(folder: Path) -> torch.Tensor:
 def forward_seconds(model: str, count: int) -> float:
     """Of one image through the real tower, in batches of 32."""
     backbone = OpenCLIPBackbone(model, None, **BACKBONE)
-    pixels = backbone.image_transform()(Image.new("RGB", (SIDE, SIDE))).expand(32, -1, -1, -1)
+    pixels = backbone.loading_transform()(Image.new("RGB", (SIDE, SIDE))).expand(32, -1, -1, -1)
     with torch.inference_mode():
         backbone.encode_image(pixels)
         return seconds({"forward": lambda: backbone.encode_image(pixels)}, repeats=-(-count // 32))["forward"] / 32

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from neglab.on_device import places, rows_at_once
 from neglab.types import LabelledEmbeddings, LabelSet, TextBank, TextEncoder, UserError
 
 SLOT = "{}"
@@ -78,11 +79,25 @@ def deviation(
     Differs: the degree is the mean over classes, as in both codes; the paper's sum ranks alike.
     """
     passes, degrees = [], []
-    for part in embeddings.split(max(1, SIMILARITY_ELEMENTS // len(anchors.base))):
+    for part in embeddings.split(rows_at_once(embeddings, len(anchors.base), SIMILARITY_ELEMENTS)):
         margins = anchors.base - part @ anchors.prototypes.T
         passes.append((margins > 0).all(dim=1))
         degrees.append(margins.mean(dim=1))
     return torch.cat(passes), torch.cat(degrees)
+
+
+def new_negatives(
+    texts: Float[Tensor, "B D"], anchors: ClassAnchors
+) -> tuple[Int[Tensor, " K"], Float[Tensor, " K"], int]:
+    """Which texts are finite and lie far enough from every class: their positions, their degrees.
+
+    Also how many are not finite. Both are asked for at once, since a GPU is waited for.
+    """
+    passes, degrees = deviation(texts, anchors)
+    finite = texts.isfinite().all(dim=1)
+    accepted, failed = torch.stack([passes & finite, ~finite]).cpu()
+    positions = places(accepted, texts.device)
+    return positions, degrees[positions], int(failed.sum())
 
 
 def enlarged(bank: TextBank, extras: Float[Tensor, "K D"]) -> TextBank:

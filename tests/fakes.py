@@ -88,6 +88,9 @@ class PixelBackbone(Backbone):
     def _encode_images(self, images):
         return images.flatten(1) @ self.directions
 
+    def _prepare_here(self):
+        pass
+
     def _none(self, *arguments):
         raise AssertionError("it knows no text")
 

@@ -9,7 +9,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "neglab"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
-    {"moved", "errors", "config_files", "ranges", "csv_cells", "columns", "nearest", "digits", "run_log", "sigterm"},
+    {
+        "moved",
+        "errors",
+        "config_files",
+        "ranges",
+        "csv_cells",
+        "columns",
+        "nearest",
+        "digits",
+        "run_log",
+        "sigterm",
+        "on_device",
+    },
     {"types", "config_check", "typed_secrets", "typed_overrides"},
     {"files", "mistakes"},
     {"mapped"},

@@ -4,7 +4,6 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -16,9 +15,10 @@ from neglab.types import UserError
 from neglab.weights.filling import Filling, replaced
 from neglab.weights.fingerprint import fingerprint
 from neglab.weights.patches import PatchEncoding
+from neglab.weights.pixels import Pictures, Pixels
+from neglab.weights.precision import PRECISIONS, memory_format, warn_of_half_precision_on_a_cpu
 from neglab.weights.transforms import TRANSFORMS, ImageTransform, chosen_transform
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LONG_TEXTS = ("error", "truncate")
 CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere")
 PROBE_PICTURES = (Image.linear_gradient("L"), Image.radial_gradient("L"))
@@ -27,15 +27,6 @@ CODE_VERSION = 1
 TEXTS_AT_ONCE = 4096  # that are tokenized to count: their ids have the context's whole length for a moment
 
 logger = logging.getLogger(__name__)
-
-
-@cache  # said once in each process
-def warn_of_half_precision_on_a_cpu(precision: str) -> None:
-    logger.warning(
-        "backbone.precision=%s on a CPU often takes ten times as long as fp32 there, and gains nothing. Take "
-        "backbone.precision=fp32, or a GPU.",
-        precision,
-    )
 
 
 class Backbone(PatchEncoding, nn.Module, ABC):
@@ -87,6 +78,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
     can_cut: bool
     can_encode_tokens: bool
     can_pack: bool
+    _prepared_for: torch.device | None = None
 
     def __init__(self, precision: str, long_texts: str, transform: str, compile: bool) -> None:
         super().__init__()
@@ -100,14 +92,10 @@ class Backbone(PatchEncoding, nn.Module, ABC):
         self.precision, self.long_texts, self.transform, self.compiled = precision, long_texts, transform, compile
         self.dtype = torch.float32
 
-    def image_transform(self) -> ImageTransform:
-        """What turns a picture into the tower's input [3, H, W]; runs in the loading workers."""
-        return self._transform
-
-    def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        """Embeddings of transformed images."""
+    def encode_image(self, images: Pixels | Pictures) -> Float[Tensor, "B D"]:
+        """Embeddings of transformed images, by either transform."""
         self._prepare_here()
-        return self._encode_images(images.to(self.dtype)).float()
+        return self._encode_images(self.as_input(images)).float()
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Int[Tensor, "N L"], Int[Tensor, " N"]]:
         """Token ids, cut at the longest text where the tower allows, and the position of each end token.
@@ -176,14 +164,13 @@ class Backbone(PatchEncoding, nn.Module, ABC):
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         """Embeddings of texts, one batch."""
-        ids, end = self.tokenize(texts)
-        device = next(self.parameters()).device
+        (ids, end), device = self.tokenize(texts), next(self.parameters()).device
         return self.encode_token_ids(ids.to(device), end.to(device))
 
     @property
     @abstractmethod
     def _towers(self) -> Sequence[nn.Module]:
-        """What torch.compile is for: the parts that do the work of images and of texts."""
+        """What torch.compile is for: the part that does the work of images, then those of texts."""
 
     @property
     @abstractmethod
@@ -233,7 +220,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             identity: of the tokenizer and of the library's config, for the fingerprint.
         """
         self.network.float().requires_grad_(False).eval()
-        self._transform = chosen_transform(self.transform, own, pixels)
+        self._take(chosen_transform(self.transform, own, pixels))
         transform = re.sub(r" at 0x[0-9a-f]+", "", str(self._transform))  # an address differs from run to run
         arithmetic = f"{self.precision} compiled" if self.compiled else self.precision
         empty, first_end = self._full_ids([""])
@@ -285,13 +272,18 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             logger.warning("%d texts were cut at %d tokens, the first is %r", len(cut), self.context_length, cut[0])
 
     def _prepare_here(self) -> None:
-        """Compiled code does not travel to a spawned process: pickling drops it, and it is made anew there.
+        """What waits for a first batch: a backbone does not know its device before.
 
-        Nor does a backbone know its device before its first batch.
+        Compiled code does not travel to a spawned process: pickling drops it, and it is made anew there.
         """
-        if self.dtype != torch.float32 and next(self.network.parameters()).device.type == "cpu":
-            warn_of_half_precision_on_a_cpu(self.precision)
-        if self.compiled:
-            for tower in self._towers:
-                if tower._compiled_call_impl is None:
-                    tower.compile()
+        device = next(self.network.parameters()).device
+        if device != self._prepared_for:
+            if self.dtype != torch.float32 and device.type == "cpu":
+                warn_of_half_precision_on_a_cpu(self.precision)
+            self._prepared_for, self.memory_format = device, memory_format(self._towers[0], device)
+            with torch.inference_mode(False):
+                self._towers[0].to(memory_format=self.memory_format)
+        for i, tower in enumerate(self._towers if self.compiled else ()):
+            if tower._compiled_call_impl is None:
+                # The number of images is fixed, since passes fill their batches up; the lengths of texts are many.
+                tower.compile(dynamic=i > 0 or None)

@@ -1,9 +1,7 @@
 """Backbones of the transformers library: CLIP, ALIGN, AltCLIP, GroupViT, BLIP, SigLIP, any dual encoder."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +16,12 @@ from neglab.ranges import Positive
 from neglab.types import UserError
 from neglab.weights.files import advice, look_for_hub
 from neglab.weights.loading import brief, fixed_random_weights, vocabulary_digest
+from neglab.weights.transforms import ProcessedImage
 
 NO_ARCHITECTURE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 SIGLIP = ("siglip", "siglip2")  # model types
 CANONICAL = "canonicalize"  # open_clip's name of SigLIP's cleaning
 RETRIEVAL_HEAD = ("vision_model", "vision_proj", "text_encoder", "text_proj")  # the parts of BLIP's
-
-
-@dataclass(frozen=True)
-class ProcessedImage:
-    """The model's own image processor as a transform of one picture."""
-
-    processor: Any
-
-    def __call__(self, image: Image.Image) -> Tensor:
-        return self.processor(images=image, return_tensors="pt")["pixel_values"][0]
-
-    def without_resizing(self) -> "ProcessedImage":
-        """For a picture that has the right size already."""
-        processor = copy.deepcopy(self.processor)
-        processor.do_resize = processor.do_center_crop = False
-        return ProcessedImage(processor)
 
 
 class HuggingFaceBackbone(Backbone):

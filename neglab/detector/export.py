@@ -17,11 +17,12 @@ from torch.nn.functional import normalize
 from torchvision.transforms import Normalize
 
 from neglab import __version__
-from neglab.backbone.base import Backbone, ImageTransform
+from neglab.backbone.base import Backbone
 from neglab.detector.detector import Detector
 from neglab.score.base import BankScore, LocalScore
 from neglab.types import TextBank, UserError
 from neglab.weights.loading import brief
+from neglab.weights.transforms import steps
 
 logger = logging.getLogger(__name__)
 
@@ -137,15 +138,10 @@ def description(detector: Detector) -> dict[str, str]:
         "negatives": json.dumps(detector.bank.negatives.names),
         "transform": " ".join(str(detector.transform).split()),
     }
-    for step in _steps(detector.transform):
+    for step in steps(detector.transform):
         if isinstance(step, Normalize):
             found |= {"mean": json.dumps(list(map(float, step.mean))), "std": json.dumps(list(map(float, step.std)))}
     return found
-
-
-def _steps(transform: ImageTransform) -> list[Any]:
-    parts = getattr(transform, "transforms", None)
-    return [transform] if parts is None else [step for part in parts for step in _steps(part)]
 
 
 def _write(graph: ScoringGraph, detector: Detector, path: Path, format: Format) -> Any:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import lightning as L
 import torch
@@ -54,6 +54,7 @@ class Loading:
         allow_shared: sets that share images are not refused.
         hash_files: images are identified by their content, which reads each file once more; else by path, inode, times
             and size.
+        resize: images by Pillow in the loading workers, or by torch on the device: other bytes, so other entries.
     """
 
     image_batch_size: Count
@@ -64,6 +65,7 @@ class Loading:
     download: bool = False
     allow_shared: bool = False
     hash_files: bool = True
+    resize: Literal["pillow", "device"] = "pillow"
 
 
 Request = TypeVar("Request", TextRequest, ImageRequest)
@@ -154,7 +156,8 @@ class Embedder(TokenDoor):
     @property
     def image_identity(self) -> dict[str, Any]:
         """Everything that the row of an image depends on besides its content and view; part of its key in the store."""
-        return {"kind": "image", "backbone": self.backbone.fingerprint}
+        resize = {} if self.loading.resize == "pillow" else {"resize": self.loading.resize}
+        return {"kind": "image", "backbone": self.backbone.fingerprint, **resize}
 
     @property
     def width(self) -> int:
@@ -178,7 +181,8 @@ class Embedder(TokenDoor):
         return TextRequest(self.store, self.text_identity, self.width, prompts, names, parts_of_speech)
 
     def _image_request(self, images: ImageList) -> ImageRequest:
-        hashed, transform = self.loading.hash_files, self.backbone.image_transform()
+        resize = self.loading.resize == "pillow" or images.view is not None  # a view has the tower's size already
+        hashed, transform = self.loading.hash_files, self.backbone.loading_transform(resize)
         batch_size = self.loading.image_batch_size
         return ImageRequest(
             self.store, self.image_identity, self.width, images, hashed, transform, batch_size, self.unit

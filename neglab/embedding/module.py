@@ -9,16 +9,19 @@ from typing import NamedTuple
 
 import lightning as L
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
 
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image
 from neglab.parts import write_part
 from neglab.passes.part_writer import Rows
 from neglab.types import UserError
+from neglab.weights.pixels import Pictures, Pixels
 
 Tokenizer = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 
@@ -30,7 +33,7 @@ class EmbeddingBatch(NamedTuple):
         job: whose batch it is.
         positions: [B], of each item in its job.
         readable: [B], False for an image file that is no picture.
-        images: [R, 3, H, W], the readable images.
+        images: [R, 3, H, W], the readable images, by the backbone's loading transform.
         ids: [B, L], token ids.
         end: [B], position of each end token.
     """
@@ -38,7 +41,7 @@ class EmbeddingBatch(NamedTuple):
     job: str
     positions: Int[Tensor, " B"]
     readable: Bool[Tensor, " B"]
-    images: Float[Tensor, "R 3 H W"] | None
+    images: Pixels | Pictures | None
     ids: Int[Tensor, "B L"] | None
     end: Int[Tensor, " B"] | None
 
@@ -76,8 +79,13 @@ class ImageJob(EmbeddingJob):
     def batches(self) -> list[Int[Tensor, " _"]]:
         return list(torch.arange(len(self)).split(self.batch_size))
 
-    def read(self, position: int) -> Float[Tensor, "3 H W"]:
-        """One image as the tower takes it.
+    @property
+    def keeps_size(self) -> bool:
+        """The pictures are resized on the device, after they are loaded."""
+        return self.transform is pil_to_tensor
+
+    def read(self, position: int) -> Shaped[Tensor, "3 H W"]:
+        """One transformed image.
 
         Raises:
             UnreadableImageError: it is no whole picture.
@@ -119,8 +127,8 @@ class ImageJob(EmbeddingJob):
                 readable.append(True)
             except UnreadableImageError:
                 readable.append(False)
-        stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1)
-        return EmbeddingBatch(self.name, index, torch.tensor(readable), stacked, None, None)
+        batch = Pictures.of(images) if self.keeps_size else torch.stack(images or [torch.empty(3, 1, 1)])[: len(images)]
+        return EmbeddingBatch(self.name, index, torch.tensor(readable), batch, None, None)
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,7 @@ class EmbeddingModule(L.LightningModule):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
+        self.most_images = 0  # of a batch so far
 
     def predict_step(self, batch: EmbeddingBatch, batch_idx: int) -> tuple[str, Rows]:
         if batch.ids is not None and batch.end is not None:
@@ -202,10 +211,18 @@ class EmbeddingModule(L.LightningModule):
             size = (len(batch.positions), self.backbone.embedding_dim)
             embeddings = torch.full(size, torch.nan, device=self.device)
             if batch.images is not None and len(batch.images) == len(embeddings):
-                embeddings = self.backbone.encode_image(batch.images)  # no mask: one would wait for the device
+                embeddings = self._encoded(batch.images)  # no mask: one would wait for the device
             elif batch.images is not None and len(batch.images):
-                embeddings[batch.readable] = self.backbone.encode_image(batch.images)
+                embeddings[batch.readable] = self._encoded(batch.images)
         return batch.job, {"index": batch.positions, "embeddings": embeddings}
+
+    def _encoded(self, images: Pixels | Pictures) -> Float[Tensor, "B D"]:
+        """A compiled tower takes full batches alone: a last, smaller one would have it compiled anew."""
+        count = len(images)
+        self.most_images = max(self.most_images, count)
+        if self.backbone.compiled:
+            images = pad(self.backbone.resized(images), (0, 0) * 3 + (0, self.most_images - count))
+        return self.backbone.encode_image(images)[:count]
 
 
 def check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:

@@ -61,12 +61,17 @@ class RayDevices(Devices):
 
         Raises:
             KeyboardInterrupt: the user stopped it; finished rows are in the sink.
-            UserError: there is no cluster, its machines have other versions or do not see the images, or they ran out
-                of memory, disk or patience.
+            UserError: images keep their size, there is no cluster, its machines have other versions or do not see the
+                images, or they ran out of memory, disk or patience.
         """
+        jobs = {job.name: job for job, _ in batches.batches}
+        if any(isinstance(job, ImageJob) and job.keeps_size for job in jobs.values()):
+            raise UserError(
+                "trainer=ray hands on images of one size; got data.resize=device. Set data.resize=pillow, or choose "
+                "trainer=gpus."
+            )
         ray = joined()
         check_versions(ray)
-        jobs = {job.name: job for job, _ in batches.batches}
         collector = RowCollector(sink)
         with engine_failures(ray):
             rows = self._pipeline(ray, module, batches).iter_rows()

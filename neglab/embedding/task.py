@@ -40,10 +40,11 @@ class FileRecord(Struct, array_like=True):
 
 
 class ImagesRecord(Struct, tag="images"):
-    """The images of a set; the seed is that of their views."""
+    """The images of a set; the seed is that of their views. They may be resized on the device, after loading."""
 
     files: list[FileRecord]
     seed: int | None
+    keeps_size: bool = False
 
 
 class TextsRecord(Struct, tag="texts"):
@@ -131,7 +132,7 @@ def _content(job: EmbeddingJob) -> ImagesRecord | TextsRecord | None:
     files = [_record(source) for source in job.images.sources]
     known = [record for record in files if record is not None]
     seed = None if job.images.view is None else job.images.view.seed
-    return ImagesRecord(known, seed) if len(known) == len(files) else None
+    return ImagesRecord(known, seed, job.keeps_size) if len(known) == len(files) else None
 
 
 def _record(source: ImageSource) -> FileRecord | None:
@@ -150,4 +151,4 @@ def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:
     sources = tuple(file.source() for file in content.files)
     view = None if content.seed is None else RandomCrop(content.seed)
     images = ImageList(sources, (-1,) * len(sources), view)
-    return ImageJob(record.key, images, backbone.image_transform(), record.batch_size)
+    return ImageJob(record.key, images, backbone.loading_transform(resize=not content.keeps_size), record.batch_size)

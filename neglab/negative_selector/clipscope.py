@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import NegativeSelector
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, CountOrZero
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
@@ -66,6 +67,6 @@ class CLIPScopeSelector(NegativeSelector):
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
         """The k-th largest cosine to an ID class."""
         self._check_rank(len(id_labels))
-        chunks = labels.embeddings.split(max(1, CHUNK_ELEMENTS // len(id_labels)))
+        chunks = labels.embeddings.split(rows_at_once(labels.embeddings, len(id_labels), CHUNK_ELEMENTS))
         largest = [(chunk @ id_labels.embeddings.T).topk(self.class_rank, dim=1).values for chunk in chunks]
         return torch.cat([values[:, -1] for values in largest]).cpu()

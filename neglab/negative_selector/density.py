@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.negative_selector.base import Fraction, NegativeSelector, check_any, lowest_per_part, quotas
+from neglab.on_device import rows_at_once
 from neglab.parts import StoredRows, tensors_digest
 from neglab.ranges import Count
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
@@ -84,7 +85,7 @@ class DensitySelector(NegativeSelector):
 
 
 def _sparsity(embeddings: Float[Tensor, "W D"], lengths: Float[Tensor, " W"], count: int) -> Float[Tensor, " W"]:
-    rows = max(1, CHUNK_ELEMENTS // len(embeddings))
+    rows = rows_at_once(embeddings, len(embeddings), CHUNK_ELEMENTS)
     result = []
     for own, own_lengths in zip(embeddings.split(rows), lengths.split(rows), strict=True):
         without_own = torch.addmm(lengths, own, embeddings.T, alpha=-2)

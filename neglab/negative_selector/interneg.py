@@ -10,6 +10,7 @@ from torch import Tensor
 from neglab.inversion import deviation, image_anchors
 from neglab.negative_selector.base import NegativeSelector
 from neglab.negative_selector.neglabel import CHUNK_ELEMENTS
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, CountOrZero, Share
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
@@ -93,7 +94,7 @@ class InterNegSelector(NegativeSelector):
         """The cosine at index int(q C) of the rising ones to the ID names; `inter` does not select by it."""
         num_classes = len(id_labels)
         num_largest = num_classes - min(int(self.quantile * num_classes), num_classes - 1)
-        parts = labels.embeddings.split(max(1, CHUNK_ELEMENTS // num_classes))
+        parts = labels.embeddings.split(rows_at_once(labels.embeddings, num_classes, CHUNK_ELEMENTS))
         largest = [(part @ id_labels.embeddings.T).topk(num_largest, dim=1).values for part in parts]
         return torch.cat([values[:, -1] for values in largest]).cpu()
 

@@ -17,6 +17,7 @@ from neglab.negative_selector.base import (
     lowest_per_part,
     quotas,
 )
+from neglab.on_device import rows_at_once
 from neglab.ranges import Cosine, Count, Share
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
@@ -90,8 +91,7 @@ class NegLabelSelector(NegativeSelector):
         return chosen
 
     def similarity(self, labels: LabelSet, id_labels: LabelSet) -> Float[Tensor, " N"]:
-        rows = max(1, CHUNK_ELEMENTS // len(id_labels))
-        chunks = labels.embeddings.split(rows)
+        chunks = labels.embeddings.split(rows_at_once(labels.embeddings, len(id_labels), CHUNK_ELEMENTS))
         return torch.cat([self._guarded_quantile(chunk @ id_labels.embeddings.T) for chunk in chunks]).cpu()
 
     def _guarded_quantile(self, similarities: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:

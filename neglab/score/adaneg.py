@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, CountFromTwo, NotNegative, Positive, Seed, Share
 from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import NegLabelScore, grouped_share
@@ -156,14 +157,14 @@ class AdaNegScore(Score[Memory]):
         """The ID classes' softmax shares that predict the class."""
         of_classes = logits[:, :num_id].double()
         rivals = logits[:, :num_id] if self.adaptive_gap else logits
-        parts = rivals.split(max(1, CHUNK_ELEMENTS // logits.shape[1]))
+        parts = rivals.split(rows_at_once(logits, logits.shape[1], CHUNK_ELEMENTS))
         mass = torch.cat([part.logsumexp(dim=1, keepdim=True) for part in parts])
         return (of_classes - mass.double()).exp()
 
     def _grouped_share(self, logits: Float[Tensor, "B N"], memory: Memory) -> Float[Tensor, " B"]:
         """NegLabel's score of these logits."""
         scores = []
-        for part in logits.split(max(1, CHUNK_ELEMENTS // logits.shape[1])):
+        for part in logits.split(rows_at_once(logits, logits.shape[1], CHUNK_ELEMENTS)):
             # Brackets would gather columns four times slower on a CPU.
             groups = part.index_select(1, memory.members).unflatten(1, (self.neglabel.num_groups, -1))
             scores.append(grouped_share(part[:, : memory.num_id], groups))
@@ -198,7 +199,7 @@ class AdaNegScore(Score[Memory]):
         if self.proxies == "task":
             logits.index_copy_(1, memory.labels, images @ memory.summary.T / temperature)
             return
-        rows = max(1, CHUNK_ELEMENTS // max(1, slots.shape[0] * slots.shape[1]))
+        rows = rows_at_once(slots, slots.shape[0] * slots.shape[1], CHUNK_ELEMENTS)
         for part, own in zip(images.split(rows), logits.split(rows), strict=True):
             own.index_copy_(1, memory.labels, _sample_adaptive(part, slots, memory.summary, self.beta) / temperature)
 
@@ -219,7 +220,7 @@ def _nearest(
     memory: Memory, logits: Float[Tensor, "K N"], is_id: Bool[Tensor, " K"]
 ) -> tuple[Int[Tensor, " K"], Float[Tensor, " K"]]:
     """The nearest label on the image's side, ID class or negative, and the entropy of that side's softmax."""
-    labels, entropies, rows = [], [], max(1, CHUNK_ELEMENTS // logits.shape[1])
+    labels, entropies, rows = [], [], rows_at_once(logits, logits.shape[1], CHUNK_ELEMENTS)
     for part, part_is_id in zip(logits.split(rows), is_id.split(rows), strict=True):
         sides = part.split([memory.num_id, part.shape[1] - memory.num_id], dim=1)
         (id_label, id_entropy), (negative, ood_entropy) = ((side.argmax(dim=1), _entropy(side)) for side in sides)

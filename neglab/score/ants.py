@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from neglab.chat.captions import Captioner, cleaned, numbered
+from neglab.on_device import places
 from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
 from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import NegLabelScore
@@ -167,15 +168,16 @@ class ANTSScore(Score[Spaces]):
 
     def step(self, state: Spaces, images: Float[Tensor, "B D"]) -> tuple[Judgement, Spaces]:
         base = self._share(state, images, state.bank.negatives.embeddings)
+        here = base.cpu()
         predicted = (images @ state.bank.id_labels.embeddings.T).argmax(dim=1).cpu()
         state = replace(
             state,
             num_batches=state.num_batches + 1,
-            base_scores=torch.cat([state.base_scores, base.cpu()]),
+            base_scores=torch.cat([state.base_scores, here]),
             predicted=torch.cat([state.predicted, predicted]),
         )
         if self.space != "near" and state.num_updates < self.max_updates:
-            state = self._described(self._with_candidates(state, images, predicted, base))
+            state = self._described(self._with_candidates(state, images, predicted, here))
         if self.space != "far" and (wait := state.num_batches - self.first_batch) >= 0 and wait % self.interval == 0:
             state = self._with_look_alikes(state)
         far, state = self._far(state, images, base)
@@ -197,8 +199,8 @@ class ANTSScore(Score[Spaces]):
         self, state: Spaces, images: Float[Tensor, "B D"], predicted: Int[Tensor, " B"], base: Float[Tensor, " B"]
     ) -> Spaces:
         chosen = base < state.gamma
-        candidates = torch.cat([state.candidates, images[chosen]])
-        classes = torch.cat([state.candidate_classes, predicted[chosen.cpu()]])
+        candidates = torch.cat([state.candidates, images[places(chosen, images.device)]])
+        classes = torch.cat([state.candidate_classes, predicted[chosen]])
         return replace(state, candidates=candidates, candidate_classes=classes)
 
     def _described(self, state: Spaces) -> Spaces:
@@ -248,10 +250,12 @@ class ANTSScore(Score[Spaces]):
         far = self._share(state, images, state.far)
         if self.num_active is None:
             return far, state
-        state = replace(state, far_scores=torch.cat([state.far_scores, far.cpu()])[-SCORE_QUEUE:])
+        here = far.cpu()
+        state = replace(state, far_scores=torch.cat([state.far_scores, here])[-SCORE_QUEUE:])
         threshold = first_threshold(state.far_scores)
-        high, low = far > threshold + self.gap * (1 - threshold), far < threshold - self.gap * threshold
-        if not high.any() or not low.any():
+        confident = here > threshold + self.gap * (1 - threshold), here < threshold - self.gap * threshold
+        high, low = (places(chosen, far.device) for chosen in confident)
+        if not len(high) or not len(low):
             return far, state
         banks = state.bank.id_labels.embeddings, state.far
         id_logits, logits = (images @ labels.T / self.temperature for labels in banks)
@@ -270,13 +274,11 @@ class ANTSScore(Score[Spaces]):
     ) -> tuple[Float[Tensor, " B"], Spaces]:
         """Both scores, weighted by how much each space doubts the images so far, in groups as large as the ID set."""
         repeated = state.near.repeat(REPEATS, 1)
-        means, num_images = [], state.balance[2] + len(images)
-        sums = []
-        for total, negatives in zip(state.balance[:2], (state.far, repeated), strict=True):
-            score = self._share(state, images, negatives, len(state.bank.id_labels)) if len(negatives) else base
-            sums.append(total + score.sum().item())
-            means.append(sums[-1] / num_images)
-        doubts = [1 - mean for mean in means]
+        num_images, size = state.balance[2] + len(images), len(state.bank.id_labels)
+        scores = (self._share(state, images, one, size) if len(one) else base for one in (state.far, repeated))
+        added = torch.stack([score.sum() for score in scores]).tolist()
+        sums = [total + new for total, new in zip(state.balance[:2], added, strict=True)]
+        doubts = [1 - total / num_images for total in sums]
         weight = doubts[0] / sum(doubts) if sum(doubts) > 0 else 0.5
         return weight * far + (1 - weight) * near, replace(state, balance=(*sums, num_images))
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Positive
 from neglab.score.base import Judgement, Score
 from neglab.types import Outline, TextBank, TextEncoder, UserError
@@ -63,7 +64,7 @@ class CLIPScopeScore(Score[ClassCounts]):
         return ClassCounts(id_weights / self.temperature, negative_weights / self.temperature, counts)
 
     def step(self, state: ClassCounts, images: Float[Tensor, "B D"]) -> tuple[Judgement, ClassCounts]:
-        rows = max(1, CHUNK_ELEMENTS // (len(state.id_weights) + len(state.negative_weights)))
+        rows = rows_at_once(images, len(state.id_weights) + len(state.negative_weights), CHUNK_ELEMENTS)
         scores = []
         for part in images.split(rows):
             values, counts = _score_chunk(part, state)

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import NotNegative
 from neglab.score.base import BankScore, LocalScore
 from neglab.types import Outline, TextBank, UserError
 
-ROWS = 4096  # patches that are scored at once, in whole blocks
+ROWS = 4096  # patches that are scored at once on a CPU, in whole blocks
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -66,7 +67,7 @@ class GLMCMScore(LocalScore[GLMCMBank]):
         return GLMCMBank(bank.id_labels.embeddings.shape[1], self.inner.prepare(bank))
 
     def local(self, patches: Float[Tensor, "B P D"], prepared: GLMCMBank) -> Float[Tensor, " B"]:
-        rows = patches.flatten(0, 1).split(ROWS)
+        rows = patches.flatten(0, 1).split(rows_at_once(patches, 1, ROWS))
         scores = torch.cat([self.inner.score(part, prepared.prepared) for part in rows])
         return scores.unflatten(0, patches.shape[:2]).amax(dim=1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neglab.inversion import (
@@ -14,10 +14,10 @@ from neglab.inversion import (
     ClassAnchors,
     Descent,
     SlottedPrompts,
-    deviation,
     enlarged,
     image_anchors,
     invert,
+    new_negatives,
     placeholder_prompts,
     text_anchors,
 )
@@ -175,18 +175,18 @@ class InterNegScore(Score[InterNegState]):
     def _update(self, state: InterNegState, images: Float[Tensor, "B D"]) -> tuple[Float[Tensor, " B"], InterNegState]:
         (scores, _), _ = self.neglabel.step(state.grouped, images)
         active = scores < self.threshold if self.strict_threshold else scores <= self.threshold
-        if state.prompts is None or not active.any():
+        active = active.nonzero().flatten()
+        if state.prompts is None or not len(active):
             return scores, state
         texts, state = self._invert(state, state.prompts, images[active])
         accepted, state = self._with_extras(state, texts)
-        if not accepted.any():
+        if not len(accepted):
             return scores, state
         (again, _), _ = self.neglabel.step(state.grouped, images)
         if self.rescore == "batch":
             return again, state
-        changed = active.clone()
-        changed[active] = accepted
-        return torch.where(changed, again, scores), state
+        changed = active[accepted]
+        return scores.index_copy(0, changed, again[changed]), state
 
     def _invert(
         self, state: InterNegState, prompts: SlottedPrompts, images: Float[Tensor, "B D"]
@@ -203,15 +203,13 @@ class InterNegScore(Score[InterNegState]):
 
     def _with_extras(
         self, state: InterNegState, texts: Float[Tensor, "B D"]
-    ) -> tuple[Bool[Tensor, " B"], InterNegState]:
+    ) -> tuple[Int[Tensor, " K"], InterNegState]:
         """Which texts became negatives, and the state with them among the extras."""
-        passes, degrees = deviation(texts, state.anchors)
-        finite = texts.isfinite().all(dim=1)
-        accepted = passes & finite
-        state = replace(state, num_not_finite=state.num_not_finite + int((~finite).sum()))
-        if not accepted.any():
+        accepted, degrees, num_failed = new_negatives(texts, state.anchors)
+        state = replace(state, num_not_finite=state.num_not_finite + num_failed)
+        if not len(accepted):
             return accepted, state
-        joined = torch.cat([state.degrees, degrees[accepted]])
+        joined = torch.cat([state.degrees, degrees])
         # Stable: of equal degrees the older comes first.
         order = joined.argsort(descending=True, stable=True)[: self.num_extras]
         extras = torch.cat([state.extras, texts[accepted]])[order]

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import LabelledEmbeddings, Outline, TextBank, UserError
@@ -62,7 +63,7 @@ class KNNScore(BankScore[Tensor]):
         return images.embeddings
 
     def score(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:
-        rows = max(1, CHUNK_ELEMENTS // (len(prepared) * ROW_BLOCK)) * ROW_BLOCK
+        rows = rows_at_once(images, len(prepared), CHUNK_ELEMENTS, ROW_BLOCK)
         return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], prepared: Float[Tensor, "N D"]) -> Float[Tensor, " B"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Share
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.knn import id_images_of
@@ -91,7 +92,7 @@ class MahalanobisScore(BankScore[WhitenedMeans]):
         return WhitenedMeans(origin, transform, (means - origin) @ transform)
 
     def score(self, images: Float[Tensor, "B D"], prepared: WhitenedMeans) -> Float[Tensor, " B"]:
-        rows = max(1, CHUNK_ELEMENTS // (max(prepared.means.shape) * ROW_BLOCK)) * ROW_BLOCK
+        rows = rows_at_once(images, max(prepared.means.shape), CHUNK_ELEMENTS, ROW_BLOCK)
         return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
 
     def _class_means(

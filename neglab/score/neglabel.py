@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, Positive, Seed
 from neglab.score.base import ROW_BLOCK, Product, ProductScore, matrix_product
 from neglab.types import Outline, TextBank, UserError, generator
@@ -77,7 +78,7 @@ class NegLabelScore(ProductScore[GroupedBank]):
     ) -> Float[Tensor, "B G"]:
         """By how much the ID classes' mass exceeds each group's, as logarithms; float64."""
         labels = len(bank.id_weights) + len(bank.negative_weights)
-        rows = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK)) * ROW_BLOCK
+        rows = rows_at_once(images, labels, CHUNK_ELEMENTS, ROW_BLOCK)
         parts = images.split(rows)
         return torch.cat([self._margins_of_chunk(part, bank, i * rows, product) for i, part in enumerate(parts)])
 

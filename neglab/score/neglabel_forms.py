@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.neglabel import check_groups
@@ -130,7 +131,7 @@ class NegLabelFormScore(BankScore[DealtBank]):
 
     def score(self, images: Float[Tensor, "B D"], prepared: DealtBank) -> Float[Tensor, " B"]:
         labels = len(prepared.id_embeddings) + len(prepared.negative_embeddings)
-        rows = max(1, CHUNK_ELEMENTS // (labels * ROW_BLOCK)) * ROW_BLOCK
+        rows = rows_at_once(images, labels, CHUNK_ELEMENTS, ROW_BLOCK)
         return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], bank: DealtBank) -> Float[Tensor, " B"]:

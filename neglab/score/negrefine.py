@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, NotNegative, Positive, Seed
 from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import GroupedBank, NegLabelScore
@@ -90,7 +91,7 @@ class NegRefineScore(Score[PairBank]):
         distinct, place = pairs.unique(return_inverse=True)
         state = _with_pairs(state, distinct)
         row = torch.searchsorted(state.pairs, distinct)[place]
-        chunk = max(1, CHUNK_ELEMENTS // (pairs.shape[1] * images.shape[1]))
+        chunk = rows_at_once(images, pairs.shape[1] * images.shape[1], CHUNK_ELEMENTS)
         wins = [
             _best_win(part, state.pair_embeddings[rows], negatives[own], self.neglabel.temperature)
             for part, rows, own in zip(

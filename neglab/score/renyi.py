@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import AboveOne, Cosine, CountOrZero, NotNegative, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.types import TextBank, UserError
@@ -71,8 +72,8 @@ class RenyiScore(BankScore[AllLabels]):
         return AllLabels(torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings]), len(bank.id_labels))
 
     def score(self, images: Float[Tensor, "B D"], prepared: AllLabels) -> Float[Tensor, " B"]:
-        blocks = max(1, CHUNK_ELEMENTS // (len(prepared.labels) * ROW_BLOCK))
-        return torch.cat([self._score_chunk(part, prepared) for part in images.split(blocks * ROW_BLOCK)])
+        rows = rows_at_once(images, len(prepared.labels), CHUNK_ELEMENTS, ROW_BLOCK)
+        return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], bank: AllLabels) -> Float[Tensor, " B"]:
         rough = images @ bank.labels.T

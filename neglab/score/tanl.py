@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from neglab.on_device import places, rows_at_once
 from neglab.ranges import Count, CountOrZero, Positive, Seed, Share
 from neglab.score.base import Judgement, Score
 from neglab.types import Outline, TextBank, TextEncoder, UserError, generator
@@ -138,10 +139,11 @@ class TANLScore(Score[Activations]):
     def step(self, state: Activations, images: Float[Tensor, "B D"]) -> tuple[Judgement, Activations]:
         id_activation, ood_activation = state.id_queue.mean(dim=0), state.ood_queue.mean(dim=0)
         gate = self._share(state, images, self._most_active(ood_activation - id_activation), self.prefix_step)
-        gate_scores = torch.cat([state.gate_scores, gate.cpu()])[-SCORE_QUEUE:].clone()
+        gate = gate.cpu()
+        gate_scores = torch.cat([state.gate_scores, gate])[-SCORE_QUEUE:].clone()
         threshold = otsu_threshold(gate_scores)
-        id_images = images[gate > threshold + self.gap * (1 - threshold)]
-        ood_images = images[gate < threshold - self.gap * threshold]
+        id_images = images[places(gate > threshold + self.gap * (1 - threshold), images.device)]
+        ood_images = images[places(gate < threshold - self.gap * threshold, images.device)]
         id_queue, ood_queue = state.id_queue, state.ood_queue
         if len(id_images):
             batch, rows = self._activate(state, id_images)
@@ -173,7 +175,7 @@ class TANLScore(Score[Activations]):
             return encode_noise_images(self.num_noise, self.seed).to(pool.device)
         if self.noise == "random":
             return normalize(torch.randn(self.num_noise, pool.shape[1], generator=draw), dim=1).to(pool.device)
-        parts = pool.split(max(1, CHUNK_ELEMENTS // len(id_labels)))
+        parts = pool.split(rows_at_once(pool, len(id_labels), CHUNK_ELEMENTS))
         nearest = torch.cat([(part @ id_labels.T).amax(dim=1) for part in parts])
         return pool[nearest.argsort(stable=True)[: self.num_noise]]
 
@@ -182,7 +184,7 @@ class TANLScore(Score[Activations]):
     ) -> tuple[Float[Tensor, " W"], Float[Tensor, "Q W"]]:
         """The mean activations of the images, and the last `memory_length` images' own."""
         total, kept = state.pool.new_zeros(len(state.pool)), state.pool.new_empty(0, len(state.pool))
-        for part in images.split(max(1, CHUNK_ELEMENTS // len(state.pool))):
+        for part in images.split(rows_at_once(images, len(state.pool), CHUNK_ELEMENTS)):
             id_logits, logits = (part @ labels.T / self.temperature for labels in (state.id_labels, state.pool))
             mass = torch.logaddexp(id_logits.logsumexp(dim=1), logits.logsumexp(dim=1))
             rows = logits.sub_(mass[:, None]).exp_()
@@ -202,7 +204,7 @@ class TANLScore(Score[Activations]):
         weights: Float[Tensor, " N"] | None = None,
     ) -> Float[Tensor, " B"]:
         negatives, scores = state.pool[words], []
-        for part in images.split(max(1, CHUNK_ELEMENTS // (len(state.id_labels) + len(words)))):
+        for part in images.split(rows_at_once(images, len(state.id_labels) + len(words), CHUNK_ELEMENTS)):
             id_logits, logits = (part @ labels.T / self.temperature for labels in (state.id_labels, negatives))
             if weights is not None:
                 logits = weighted(logits, weights, self.weighting)

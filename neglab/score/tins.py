@@ -12,12 +12,13 @@ from neglab.inversion import (
     SLOT,
     ClassAnchors,
     Descent,
-    deviation,
     enlarged,
     image_anchors,
     invert,
+    new_negatives,
     word_prompts,
 )
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, NotNegative, Positive, Seed, Share
 from neglab.score.base import Judgement, Score
 from neglab.score.neglabel import CHUNK_ELEMENTS, GroupedBank, NegLabelScore
@@ -152,25 +153,23 @@ class TINSScore(Score[TINSState]):
 
     def step(self, state: TINSState, images: Float[Tensor, "B D"]) -> tuple[Judgement, TINSState]:
         scores = balanced_share(images, state.grouped, self.neglabel.num_groups)
-        active = scores < self.threshold
-        if not active.any():
+        active = (scores < self.threshold).nonzero().flatten()
+        if not len(active):
             return Judgement(scores), state
         texts = self._invert(state, images[active])
-        passes, degrees = deviation(texts, state.anchors)
-        finite = texts.isfinite().all(dim=1)
+        accepted, degrees, num_failed = new_negatives(texts, state.anchors)
         state = replace(
             state,
             num_inverted=state.num_inverted + len(texts),
-            num_not_finite=state.num_not_finite + int((~finite).sum()),
+            num_not_finite=state.num_not_finite + num_failed,
         )
-        accepted = passes & finite
-        if not accepted.any():
+        if not len(accepted):
             return Judgement(scores), state
-        state = self._with_extras(state, RankedTexts(texts[accepted], degrees[accepted]))
+        state = self._with_extras(state, RankedTexts(texts[accepted], degrees))
         return Judgement(balanced_share(images, state.grouped, self.neglabel.num_groups)), state
 
     def _invert(self, state: TINSState, images: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        rows = max(1, CHUNK_ELEMENTS // len(state.words))
+        rows = rows_at_once(images, len(state.words), CHUNK_ELEMENTS)
         # The word with the lowest loss; its constant 1 changes nothing.
         best = torch.cat([(state.word_costs - part @ state.words.T).argmin(dim=1) for part in images.split(rows)])
         distinct, own = best.unique(return_inverse=True)
@@ -200,7 +199,7 @@ def balanced_share(images: Float[Tensor, "B D"], bank: GroupedBank, num_groups: 
     labels = len(bank.id_weights) + len(bank.negative_weights)
     scale = math.log(len(bank.id_weights) * num_groups / len(bank.negative_weights))
     shares = []
-    for part in images.split(max(1, CHUNK_ELEMENTS // labels)):
+    for part in images.split(rows_at_once(images, labels, CHUNK_ELEMENTS)):
         id_mass = (part @ bank.id_weights.T).logsumexp(dim=1, keepdim=True)
         group_mass = (part @ bank.negative_weights.T).unflatten(1, (num_groups, -1)).logsumexp(dim=2)
         shares.append(torch.sigmoid(id_mass.double() - group_mass.double() - scale).mean(dim=1))

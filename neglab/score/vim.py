@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neglab.on_device import rows_at_once
 from neglab.ranges import Count, Positive
 from neglab.score.base import ROW_BLOCK, BankScore
 from neglab.score.knn import id_images_of
@@ -76,7 +77,7 @@ class ViMScore(BankScore[VirtualLogit]):
 
     def score(self, images: Float[Tensor, "B D"], prepared: VirtualLogit) -> Float[Tensor, " B"]:
         columns = len(prepared.weights) + prepared.residual_directions.shape[1]
-        rows = max(1, CHUNK_ELEMENTS // (columns * ROW_BLOCK)) * ROW_BLOCK
+        rows = rows_at_once(images, columns, CHUNK_ELEMENTS, ROW_BLOCK)
         return torch.cat([self._score_chunk(part, prepared) for part in images.split(rows)])
 
     def _score_chunk(self, images: Float[Tensor, "B D"], prepared: VirtualLogit) -> Float[Tensor, " B"]:

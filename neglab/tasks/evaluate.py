@@ -110,6 +110,7 @@ def kept_in(sweep: str) -> Kept:
 
 # Overrides that say where and how a job runs, not what it computes.
 CIRCUMSTANCES = ("seed", "trainer", "logger", "paths", "data", "plots", "score_tables", "hydra", "debug", "method")
+RESIZE = "data.resize"  # the one key of its group that changes numbers
 GROUPS = ("backbone", "id_dataset", "corpus", "prompt", "negative_selector", "llm_filter", "score")
 
 
@@ -143,6 +144,7 @@ def setting_digests(config: DictConfig, with_stream: bool) -> dict[str, str]:
         settings["stream"].pop("seed", None)
     left_out = (*CIRCUMSTANCES, "run", "published", "experiment", *([] if with_stream else ["stream"]))
     own = {key: value for key, value in settings.items() if key not in left_out}
+    own |= {RESIZE: config.data.resize} if config.data.resize != "pillow" else {}
     return {"config": _digest(own), "benchmark": _digest([settings["id_dataset"], settings["ood_datasets"]])}
 
 
@@ -152,7 +154,7 @@ def _digest(value: Any) -> str:
 
 def _is_circumstance(override: str) -> bool:
     name = override.lstrip("+~").split("=")[0]
-    return name.split(".")[0] in CIRCUMSTANCES or name == "stream.seed"
+    return (name.split(".")[0] in CIRCUMSTANCES and name != RESIZE) or name == "stream.seed"
 
 
 def run_choices(config: DictConfig) -> tuple[dict[str, str], list[str]]:

@@ -7,29 +7,28 @@ alone, each patch keeps to itself and still goes where the texts are.
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from neglab.errors import UserError
+from neglab.weights.image_input import ImageInput
+from neglab.weights.pixels import Pictures, Pixels
 
 Road = Callable[[Any, Tensor], Tensor]  # of a network and transformed images to embeddings [B, P, D]
 
 
-class PatchEncoding:
+class PatchEncoding(ImageInput):
     """The part of a backbone that encodes patches; whether there is one hangs on the architecture of its image tower.
 
     Attributes:
         network: the library's model.
-        dtype: of its weights and activations.
 
     Source: GL-MCM (Miyai et al., IJCV 2025), official code at 8708a08, clip/model.py, after MaskCLIP (Zhou et al., ECCV
         2022).
     """
 
     network: Any
-    dtype: torch.dtype
 
     @property
     def has_patches(self) -> bool:
@@ -45,7 +44,7 @@ class PatchEncoding:
                 "otherwise. Choose another backbone, such as backbone=clip_vit_b16 or backbone=mini."
             )
 
-    def encode_patches(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
+    def encode_patches(self, images: Pixels | Pictures) -> Float[Tensor, "B P D"]:
         """Embeddings of the P patches of transformed images, row by row from the top left; as the tower gives them.
 
         Raises:
@@ -54,7 +53,7 @@ class PatchEncoding:
         self.check_patches()
         road = _road(self.network)
         assert road is not None
-        return road(self.network, images.to(self.dtype)).float()
+        return road(self.network, self.as_input(images)).float()
 
 
 def _road(network: Any) -> Road | None:

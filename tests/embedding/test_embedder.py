@@ -5,6 +5,7 @@ import fsspec
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
 from torch.nn.functional import normalize
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
@@ -13,9 +14,11 @@ from neglab.data.image_folder import ImageFolder
 from neglab.data.view import RandomCrop
 from neglab.embedding.embedder import Embedder, Loading
 from neglab.embedding.store import Store
+from neglab.embedding.task import described, read_task
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import UserError, Words
+from neglab.weights.pixels import Pictures
 
 ONE = Devices("cpu", 1, "auto", progress_bar=False)
 PLAIN = PromptTemplates(["{}"], ["{}"], True)
@@ -25,9 +28,11 @@ PLAIN = PromptTemplates(["{}"], ["{}"], True)
 def make(tiny_model, tmp_path):
     """Makes an embedder over one store, as a new run would."""
 
-    def build(devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store", num_workers=0):
+    def build(
+        devices=ONE, prompts=PLAIN, image_batch_size=4, max_unreadable=0, store="store", num_workers=0, **options
+    ):
         backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
-        loading = Loading(image_batch_size, 8, num_workers, max_unreadable, 16)
+        loading = Loading(image_batch_size, 8, num_workers, max_unreadable, 16, **options)
         return Embedder(backbone, prompts, Store(tmp_path / store), devices, loading)
 
     return build
@@ -56,6 +61,38 @@ def test_embeddings_equal_a_plain_loop(make, pictures):
     assert torch.allclose(images["set"].embeddings, normalize(expected, dim=1), atol=1e-6)
     assert torch.allclose(labels.embeddings, normalize(texts, dim=1), atol=1e-6)
     assert images["set"].paths == tuple(map(str, pictures.images().sources))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pictures_that_the_device_resizes_have_entries_of_their_own(make, tmp_path, num_workers):
+    fakes.write_pictures(tmp_path / "pictures", 5)
+    for i, path in enumerate(sorted((tmp_path / "pictures").iterdir())):
+        with Image.open(path) as image:
+            image.resize((40 + 7 * (i % 2), 36)).save(path)
+    (tmp_path / "pictures" / "picture02b.png").write_bytes(b"none")
+    pictures = ImageFolder(str(tmp_path / "pictures"), False, None, None, None)
+    options = {"max_unreadable": 1, "num_workers": num_workers}
+    plain, device = make(**options), make(**options, resize="device")
+    by_pillow, _ = plain.embed({"set": pictures}, [])
+    by_device, _ = device.embed({"set": pictures}, [])
+    assert device.num_encoded == 6  # of which one is none
+    assert by_device["set"].paths == by_pillow["set"].paths and len(by_device["set"]) == 5
+    cosines = (by_device["set"].embeddings * by_pillow["set"].embeddings).sum(dim=1)
+    assert cosines.min() > 0.999 and not torch.equal(by_device["set"].embeddings, by_pillow["set"].embeddings)
+    again = make(**options, resize="device")
+    assert torch.equal(again.embed({"set": pictures}, [])[0]["set"].embeddings, by_device["set"].embeddings)
+    assert again.num_encoded == 0
+
+
+@pytest.mark.parametrize("resize", ["pillow", "device"])
+def test_a_helping_process_reads_pictures_as_the_first_one_does(make, pictures, tmp_path, resize):
+    embedder = make(resize=resize)
+    job = embedder._image_request(pictures.images()).job
+    record = described(embedder.backbone, 0, [job], [torch.zeros(len(job), dtype=torch.bool)])
+    batches, _ = read_task(record).work(embedder.backbone, Store(tmp_path / "store"))
+    own, helping = job.load(torch.arange(3)).images, batches[0].images
+    assert isinstance(helping, Pictures) == (resize == "device")
+    assert all(torch.equal(one, other) for one, other in zip(own, helping, strict=False))
 
 
 def test_lengths_are_those_of_the_towers_own_embeddings(make):

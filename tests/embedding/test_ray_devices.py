@@ -34,9 +34,9 @@ def on_ray(**options):
 
 @pytest.fixture
 def make(tiny_model, tmp_path):
-    def build(devices, store, max_unreadable=1):
+    def build(devices, store, max_unreadable=1, **options):
         backbone = OpenCLIPBackbone(tiny_model, None, "fp32", "error", "model", False)
-        loading = Loading(4, 8, 0, max_unreadable, 16)
+        loading = Loading(4, 8, 0, max_unreadable, 16, **options)
         return Embedder(backbone, PromptTemplates(["{}"], ["{}"], True), Store(tmp_path / store), devices, loading)
 
     return build
@@ -294,3 +294,8 @@ def test_two_nodes_and_a_killed_actor_give_what_one_process_gives(make, pictures
     monkeypatch.setattr(ray_cluster, "own_versions", lambda: {"no-such-package": "1"})
     with pytest.raises(UserError, match=r"must have no-such-package 1; .* has none"):
         check_versions(ray)
+
+
+def test_images_of_all_sizes_are_refused(make, pictures):
+    with pytest.raises(UserError, match=r"one size; got data\.resize=device\. Set data\.resize=pillow"):
+        make(on_ray(), "store", resize="device").embed({"set": pictures}, [])

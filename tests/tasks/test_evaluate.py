@@ -13,7 +13,7 @@ from neglab.llm_filter.base import LabelFilter
 from neglab.modules.products import KeptProducts
 from neglab.pipeline import evaluate
 from neglab.results.examples import read_examples
-from neglab.tasks.evaluate import run
+from neglab.tasks.evaluate import describe, run, setting_digests
 from neglab.types import FilterResult, UserError
 
 
@@ -29,6 +29,16 @@ def config(overrides, tmp_path):
 
 def tables(evaluation):
     return [table for pair in evaluation.pairs for table in (pair.id_images, pair.ood_images)]
+
+
+def test_resizing_by_the_device_is_a_setting_of_its_own_and_other_keys_of_loading_are_none(config):
+    configs = [config(*more) for more in ((), ("data.num_workers=3",), ("data.resize=device",))]
+    plain, workers, device = (setting_digests(one, False) for one in configs)
+    assert plain == workers and plain["config"] != device["config"] and plain["benchmark"] == device["benchmark"]
+    written = [describe(one)["overrides"] for one in configs]
+    assert (
+        "data.resize=device" in written[2] and written[2].replace(" data.resize=device", "") == written[0] == written[1]
+    )
 
 
 def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):
