@@ -21,12 +21,13 @@ from neglab.results.results import pipe_table
 
 HERE = Path(__file__).parent
 ON_A_GPU = "gpu"
+SHARED = {"__main__", "figure", "labels"}
 HEADINGS = ("what", "ratio", "measured", "target", "met")
 
 
 def names() -> list[str]:
-    """One benchmark per file."""
-    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"__main__", "figure"})
+    """One benchmark per file, beside what they share."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SHARED)
 
 
 def rows(figure: dict) -> list[list[str]]:

@@ -6,10 +6,11 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.figure import Figure, Ratio, report, seconds
+from benchmarks.labels import DIM, random_labels
 from neglab.score.adaneg import AdaNegScore
-from neglab.types import LabelSet, TextBank
+from neglab.types import TextBank
 
-BATCH, DIM, NUM_GROUPS, TEMPERATURE = 256, 512, 5, 0.01
+BATCH, NUM_GROUPS, TEMPERATURE = 256, 5, 0.01
 THRESHOLD, GAP, LENGTH, BETA, STATIC_WEIGHT = 0.5, 0.5, 10, 5.0, 0.1
 LABELS_AT_ONCE = 1000
 
@@ -89,10 +90,6 @@ def stream(bank: TextBank, count: int) -> torch.Tensor:
     return normalize(centres + 1.5 * normalize(torch.randn(centres.shape), dim=1), dim=1)
 
 
-def labels(count: int) -> LabelSet:
-    return LabelSet(("x",) * count, ("noun",) * count, normalize(torch.randn(count, DIM), dim=1), (None,) * count)
-
-
 def measure(
     num_images: int = 20_000, num_classes: int = 1000, num_negatives: int = 10_000, num_plain: int = BATCH
 ) -> Figure:
@@ -105,7 +102,7 @@ def measure(
         num_plain: images that the plain way scores, whole batches of them.
     """
     torch.manual_seed(0)
-    bank = TextBank(labels(num_classes), labels(num_negatives), 100.0)
+    bank = TextBank(random_labels(num_classes), random_labels(num_negatives), 100.0)
     images, texts = stream(bank, num_images), torch.cat([bank.id_labels.embeddings, bank.negatives.embeddings])
     knobs = (False, THRESHOLD, GAP, LENGTH, BETA, STATIC_WEIGHT)
     found: dict[str, torch.Tensor] = {}

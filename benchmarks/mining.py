@@ -1,13 +1,13 @@
 """NegLabel's mining: a partial selection per block of words against torch.quantile on whole rows."""
 
 import torch
-from torch.nn.functional import normalize
 
 from benchmarks.figure import Figure, Ratio, report, seconds
+from benchmarks.labels import random_labels
 from neglab.negative_selector.neglabel import NegLabelSelector, _upper_quantile
-from neglab.types import LabelSet, PartOfSpeech
+from neglab.types import LabelSet
 
-DIM, QUANTILE, FRACTION = 512, 0.95, 0.15
+QUANTILE, FRACTION = 0.95, 0.15
 
 
 def whole_rows(corpus: LabelSet, id_labels: LabelSet) -> torch.Tensor:
@@ -21,16 +21,10 @@ def whole_rows(corpus: LabelSet, id_labels: LabelSet) -> torch.Tensor:
     return torch.cat(chosen)
 
 
-def labels(num_nouns: int, num_adjectives: int) -> LabelSet:
-    count = num_nouns + num_adjectives
-    parts_of_speech: tuple[PartOfSpeech, ...] = ("noun",) * num_nouns + ("adjective",) * num_adjectives
-    return LabelSet(("x",) * count, parts_of_speech, normalize(torch.randn(count, DIM), dim=1), (None,) * count)
-
-
 def measure(num_words: int = 70_000, num_classes: int = 1000) -> Figure:
     """On random embeddings, a fifth of the words adjectives."""
     torch.manual_seed(0)
-    corpus, id_labels = labels(num_words - num_words // 5, num_words // 5), labels(num_classes, 0)
+    corpus, id_labels = random_labels(num_words - num_words // 5, num_words // 5), random_labels(num_classes)
     selector = NegLabelSelector(FRACTION, None, QUANTILE, remove_id_names=False, duplicate_guard=None)
     found: dict[str, torch.Tensor] = {}
     some = corpus.embeddings[: num_words // 10] @ id_labels.embeddings.T

@@ -4,10 +4,11 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.figure import Figure, Ratio, report, seconds
+from benchmarks.labels import DIM, random_labels
 from neglab.score.neglabel import CHUNK_ELEMENTS, NegLabelScore
-from neglab.types import LabelSet, TextBank
+from neglab.types import TextBank
 
-NUM_GROUPS, TEMPERATURE, DIM = 100, 0.01, 512
+NUM_GROUPS, TEMPERATURE = 100, 0.01
 BATCH = 256  # of the official code
 
 
@@ -25,15 +26,11 @@ def loop_over_groups(images: torch.Tensor, classes: torch.Tensor, negatives: tor
     return torch.cat(scores)
 
 
-def labels(count: int) -> LabelSet:
-    return LabelSet(("x",) * count, ("noun",) * count, normalize(torch.randn(count, DIM), dim=1), (None,) * count)
-
-
 def measure(num_images: int = 8000, num_classes: int = 1000, num_negatives: int = 10400) -> Figure:
     """On random embeddings; time grows with the number of images, so fewer than a whole set are enough."""
     torch.manual_seed(0)
     images = normalize(torch.randn(num_images, DIM), dim=1)
-    bank = TextBank(labels(num_classes), labels(num_negatives), 100.0)
+    bank = TextBank(random_labels(num_classes), random_labels(num_negatives), 100.0)
     score = NegLabelScore(NUM_GROUPS, TEMPERATURE, group_seed=0)
     prepared = score.prepare(bank)
     classes, negatives = bank.id_labels.embeddings, bank.negatives.embeddings

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.figure import FOLDER, Figure, Ratio, report, seconds
 from benchmarks.image_pass import PROMPTS, write_jpegs
+from benchmarks.labels import DIM, random_labels
 from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import PACKAGE
 from neglab.data.image_folder import ImageFolder
@@ -24,14 +25,9 @@ from neglab.embedding.store import Store
 from neglab.passes.prediction import Devices
 from neglab.plots.detection import save_figure
 from neglab.score.neglabel import NegLabelScore
-from neglab.types import LabelSet, TextBank
+from neglab.types import TextBank
 
-DIM = 512
 LETTERS = ("C", "M", "N")
-
-
-def labels(count: int) -> LabelSet:
-    return LabelSet(("x",) * count, ("noun",) * count, normalize(torch.randn(count, DIM), dim=1), (None,) * count)
 
 
 def kibibytes(field: str) -> int:
@@ -44,7 +40,7 @@ def kibibytes(field: str) -> int:
 def score(num_classes: int, num_negatives: int, num_images: int) -> tuple[float, float]:
     """Seconds, and how many MiB the process's memory rose above what bank and images take."""
     torch.manual_seed(0)
-    bank = TextBank(labels(num_classes), labels(num_negatives), 100.0)
+    bank = TextBank(random_labels(num_classes), random_labels(num_negatives), 100.0)
     images = normalize(torch.randn(num_images, DIM), dim=1)
     neglabel = NegLabelScore(num_groups=10, temperature=0.01, group_seed=0)
     if kibibytes("VmHWM"):

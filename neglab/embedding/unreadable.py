@@ -44,5 +44,5 @@ def readable(
     is_readable = torch.ones(len(images), dtype=torch.bool)
     is_readable[list(unreadable)] = False
     kept = is_readable.nonzero().flatten()
-    paths = texts_at(images.names, kept.numpy())  # one number at a time, where a list would be long
+    paths = texts_at(images.names, map(int, kept.numpy()))  # one number at a time, where a list would be long
     return LabelledEmbeddings(rows_at(embeddings, kept), labels[kept], paths, kept)
