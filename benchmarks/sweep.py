@@ -34,7 +34,7 @@ BACKBONE = {"precision": "fp32", "long_texts": "error", "transform": "model", "c
 class TowerlessBackbone(OpenCLIPBackbone):
     """ViT-B/32 with its weights and fingerprint, whose towers are replaced by one product, to fill the store soon."""
 
-    def loading_transform(self) -> ImageTransform:
+    def loading_transform(self, resize: bool = True) -> ImageTransform:
         return lambda image: pil_to_tensor(image) / 255 - 0.5
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
