@@ -1,6 +1,7 @@
 """Columns of many texts and paths, in buffers: a set may hold ten million files, and a Python object is large."""
 
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -23,9 +24,9 @@ class Column(Sequence[Item], Generic[Item]):
             and all(one == another for one, another in zip(self, other, strict=True))
         )
 
+    @abstractmethod
     def at(self, position: int) -> Item:
         """The item at a position from 0."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, position: int) -> Item: ...

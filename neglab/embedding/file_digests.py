@@ -27,7 +27,7 @@ from neglab.parts import NOTHING, file_digest, remove, stamp, tensors_digest
 UNKNOWN = (-1, -1, -1, -1)  # the look of a file that cannot be read
 UNSEEN = -2  # no file looks so
 INT64 = 2**63 - 1
-CHUNK = 2**13  # files that a thread looks at in one go
+CHUNK = 2**13  # files that a thread looks at in one go, or whose keys are in memory
 THREADS = 8  # a file system in a network answers each question late, but many at once
 
 Found = TypeVar("Found")
@@ -81,7 +81,7 @@ class OutsideLooks(Marks):
 
     def numbers(self) -> Int64[np.ndarray, "N 2"]:
         found = np.zeros((len(self.looks), 2), dtype=np.int64)
-        for start, end in _chunks(len(found)):
+        for start, end in chunks(len(found)):
             found[start:end] = [number_of(text) for text in self.texts(start, end)]
         return found
 
@@ -150,14 +150,15 @@ class _Changes(NamedTuple):
     digests: np.ndarray
 
 
-def _chunks(count: int) -> Iterator[tuple[int, int]]:
+def chunks(count: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each part of so many files."""
     return ((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
 
 def _together(work: Callable[[int, int], Found], count: int) -> Iterator[Found]:
     """What the work finds in each chunk, in their order; several threads do it."""
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from pool.map(lambda chunk: work(*chunk), _chunks(count))
+        yield from pool.map(lambda chunk: work(*chunk), chunks(count))
 
 
 def _looks(paths: PathTexts, start: int, end: int) -> Int64[np.ndarray, "K 4"]:

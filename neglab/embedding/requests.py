@@ -12,14 +12,12 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import ImageTransform
 from neglab.data.base import ImageList
-from neglab.embedding.file_digests import number_of
+from neglab.embedding.file_digests import chunks, number_of
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
 from neglab.parts import Rows, StoredRows
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, TextEncoder
-
-CHUNK = 2**14  # images whose keys are in memory
 
 
 class TextRequest:
@@ -113,7 +111,7 @@ class ImageRequest:
 
     def _contents(self) -> Iterator[tuple[str, str]]:
         """Of each image the digest of its file, empty where there is none, and where it lies in there."""
-        for start, end in self._chunks():
+        for start, end in chunks(len(self)):
             if self._file_of is None:
                 digests = self._marks.texts(start, end)
             else:
@@ -129,15 +127,12 @@ class ImageRequest:
         if self._file_of is not None:
             found, lacks_file = np.vstack([found, [(0, 0)]])[self._file_of], self._file_of < 0
         is_unknown = ~(found.any(axis=1) | lacks_file)
-        for start, end in self._chunks():
+        for start, end in chunks(len(self)):
             keys = self.images.keys(start, end)
             of = {key: number_of(key) for key in {*keys}}
             found[start:end] ^= np.array([of[key] for key in (keys if len(of) > 1 else keys[:1])])
         found[is_unknown] = 0
         return found
-
-    def _chunks(self) -> Iterator[tuple[int, int]]:
-        return ((start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK))
 
     def __len__(self) -> int:
         return len(self.images)

@@ -8,15 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
-from torch import Tensor
 
+from neglab.mapped import Rows
 from neglab.types import UserError
 
 # A part is written when it has this many bytes or this age.
 PART_BYTES = 64 * 2**20
 PART_SECONDS = 10.0
-
-Rows = dict[str, Tensor]
 
 
 @runtime_checkable

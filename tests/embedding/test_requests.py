@@ -13,7 +13,7 @@ from neglab.data.base import ImageFile, ImageList, ImageSource
 from neglab.data.image_folder import ImageFolder
 from neglab.data.shared import check_unshared
 from neglab.data.webdataset import TarImage
-from neglab.embedding import file_digests, requests
+from neglab.embedding import file_digests
 from neglab.embedding.requests import ImageRequest
 from neglab.embedding.store import Store
 from neglab.files import digest
@@ -38,7 +38,6 @@ class Cell(ImageSource):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(requests, "CHUNK", 2)
     monkeypatch.setattr(file_digests, "CHUNK", 3)
 
 
