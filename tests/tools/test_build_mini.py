@@ -175,12 +175,12 @@ def test_a_stopped_run_goes_on(tool, small, monkeypatch):
     schedule = training.Schedule
     monkeypatch.setattr(image, "Schedule", lambda *args, **options: schedule(*args, every=1, **options))
     image.build(small, small, 2, 2, 4, 0)
-    whole = torch.load(small / "image.pt")
+    whole = torch.load(small / "image0.pt")
     assert all(t.isfinite().all() for t in whole.values())
     start, _ = image.new_tower(small, small, tool["drawings"].Drawings(small))
     assert torch.equal(whole["key.weight"][:1000], start.key.weight[:1000]), "ImageNet's rows stay"
     assert not torch.equal(whole["tail.weight"], start.tail.weight)
-    (small / "image_latest.pt").unlink()
+    (small / "image0_latest.pt").unlink()
     save = training.save_latest
 
     def stop_after_saving(*arguments):
@@ -192,7 +192,7 @@ def test_a_stopped_run_goes_on(tool, small, monkeypatch):
         image.build(small, small, 2, 2, 4, 0)
     monkeypatch.setattr(training, "save_latest", save)
     image.build(small, small, 2, 2, 4, 0)
-    again = torch.load(small / "image.pt")
+    again = torch.load(small / "image0.pt")
     assert all(torch.equal(again[name], value) for name, value in whole.items())
 
 
@@ -234,9 +234,13 @@ def test_photographs_come_out_of_qt_s_resources(tool):
 @torch.no_grad()
 def test_the_folder_is_open_clip_s(tool, small, monkeypatch):
     tower, _ = tool["image"].new_tower(small, small, tool["image"].Drawings(small))
-    torch.save(tower.state_dict(), small / "image.pt")
-    sketcher = tool["sketch"].Sketcher(tower.names)
-    torch.save(sketcher.state_dict(), small / "sketch.pt")
+    with pytest.raises(SystemExit, match="run the stage image first"):
+        tool["export"].build(small, small, small / "mini")
+    first = tower.key.bias.clone()
+    for seed in (0, 1):
+        tower.key.bias.copy_(first + seed)
+        torch.save(tower.state_dict(), small / f"image{seed}.pt")
+        torch.save(tool["sketch"].Sketcher(tower.names).state_dict(), small / f"sketch{seed}.pt")
     text = tool["text"].new_tower(torch.randn(49408, 256))
     torch.save(text.state_dict(), small / "text.pt")
     with pytest.raises(SystemExit, match="Set NUM_DRAWN"):
@@ -244,7 +248,12 @@ def test_the_folder_is_open_clip_s(tool, small, monkeypatch):
     monkeypatch.setattr(tool["export"].prototypes, "NUM_DRAWN", 2)  # an anvil has too few icons
     tool["export"].build(small, small, small / "mini")
     model = open_clip.create_model(f"local-dir:{small}/mini").eval()
-    assert model.encode_image(torch.zeros(1, 3, 160, 160)).shape == (1, 257)
+    assert model.encode_image(torch.zeros(1, 3, 144, 144)).shape == (1, 257)
+    trunk = model.visual.trunk
+    assert torch.allclose(trunk.key.bias[:1000], first[:1000] + 0.5, atol=1e-2), "the runs' weights are averaged"
+    both = [torch.load(small / f"sketch{seed}.pt")["trunk.conv1.0.weight"] for seed in (0, 1)]
+    for own, run in zip(trunk.drawings, both, strict=True):
+        assert torch.allclose(own.conv1[0].weight, run, atol=1e-3)
     assert model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["an owl"])).shape == (1, 257)
     names = tool["export"].named(text, ["tench"])
     value = model.visual.trunk.value.weight[:, :1].T

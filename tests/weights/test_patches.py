@@ -134,11 +134,11 @@ def _activation(part, theirs):
 def test_the_shipped_towers_places_vote_alone():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        tower = prototypes.PrototypeTower(num_classes=3, num_drawn=2, embedding_dim=5).eval()
+        tower = prototypes.PrototypeTower(num_classes=3, num_drawn=2, embedding_dim=5, num_sketchers=2).eval()
     images = torch.rand(1, 3, 96, 96) * 2 - 1
     found = tower.encode_patches(images)[0]
     photographed = tower.photographs.forward_features(images)[0]
-    drawn = tower.drawings.forward_features(tower.small(images))[0]
+    drawn = torch.cat([trunk.forward_features(tower.small(images))[0] for trunk in tower.drawings])
     assert (photographed.shape[1:], drawn.shape[1:], len(found)) == ((3, 3), (2, 2), 9)
     for y in range(3):
         for x in range(3):

@@ -1,7 +1,11 @@
 """Build the shipped mini backbone from public weights: a small dual encoder in open_clip's own format.
 
-    for stage in clipart words text views unpack photographs image sketch; do
+    for stage in clipart words text views unpack photographs; do
         python tools/build_mini $stage PACKAGES WORK
+    done
+    for seed in 0 1; do
+        python tools/build_mini image PACKAGES WORK --seed $seed
+        python tools/build_mini sketch PACKAGES WORK --seed $seed
     done
     python tools/build_mini export PACKAGES WORK neglab/assets/mini
 
@@ -16,8 +20,8 @@ views        runs the classifier's frozen first blocks over all drawings, once p
 unpack       takes the photographs out of Debian's packages
 photographs  the same for unnamed photographs, with what the classifier says of them
 image        trains its last blocks, and a prototype for each drawn thing beside ImageNet's 1,000 classes
-sketch       trains a small second trunk on drawings alone
-export       writes the folder that open_clip reads
+sketch       trains a small trunk on drawings alone
+export       writes the folder that open_clip reads, of all runs of image and sketch
 """
 
 import argparse

@@ -165,7 +165,7 @@ def kept_back_accuracy(tower: Tower, drawings: Drawings, view: np.ndarray) -> fl
 
 
 def build(packages: Path, work: Path, num_views: int, steps: int, batch: int, seed: int) -> None:
-    """Writes WORK/image.pt, the tower's averaged weights; a stopped run goes on from its last checkpoint."""
+    """Writes WORK/image<seed>.pt, the tower's averaged weights; a stopped run goes on from its last checkpoint."""
     torch.manual_seed(seed)
     drawings, photographs = Drawings(work), torch.load(work / "photographs.pt")
     teacher = photographs["logits"].float().softmax(dim=1)
@@ -204,10 +204,10 @@ def build(packages: Path, work: Path, num_views: int, steps: int, batch: int, se
         nn.ModuleList([tower, mean]),
         optimiser,
         Schedule(steps, WARM_UP, clip=5.0),
-        work / "image_latest.pt",
+        work / f"image{seed}_latest.pt",
         loss_of,
         before_step=keep_imagenet,
         after_step=lambda: mean.update_parameters(tower),
         report=lambda: f"kept back {kept_back_accuracy(mean.module, drawings, views[0]):.3f}",
     )
-    torch.save(mean.module.state_dict(), work / "image.pt")
+    torch.save(mean.module.state_dict(), work / f"image{seed}.pt")

@@ -1,4 +1,4 @@
-"""Train a second, small trunk from nothing on drawings at 64 pixels: it sees lines that photographs do not have.
+"""Train a small trunk from nothing on drawings at 64 pixels: it sees lines that photographs do not have.
 
 Classes and names are the same as in image.py; every step renders its drawings anew.
 """
@@ -38,7 +38,7 @@ class Sketcher(nn.Module):
 
 
 def build(packages: Path, work: Path, steps: int, batch: int, seed: int) -> None:
-    """Writes WORK/sketch.pt, the weights; a stopped run goes on from its last checkpoint."""
+    """Writes WORK/sketch<seed>.pt, the weights; a stopped run goes on from its last checkpoint."""
     torch.manual_seed(seed)
     drawings = Drawings(work)
     names, _, _ = targets_of(work, drawings)
@@ -54,5 +54,5 @@ def build(packages: Path, work: Path, steps: int, batch: int, seed: int) -> None
         logits = SCALE / 4 * model(placed(pixels, is_black(pixels), generator, plain=False)) @ names.T
         return cross_entropy(logits.masked_fill(twins[labels], -1e4), labels)
 
-    train(model, optimiser, Schedule(steps, WARM_UP), work / "sketch_latest.pt", loss_of)
-    torch.save(model.state_dict(), work / "sketch.pt")
+    train(model, optimiser, Schedule(steps, WARM_UP), work / f"sketch{seed}_latest.pt", loss_of)
+    torch.save(model.state_dict(), work / f"sketch{seed}.pt")

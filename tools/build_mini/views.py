@@ -11,7 +11,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
 
-SIZE = 128  # pixels of a view, and what the tower looks at: at 160 it knows fewer of the drawings
+SIZE = 128  # pixels of a view
 FROZEN_BLOCKS = 5  # of seven stages
 BATCH = 64
 
