@@ -98,6 +98,20 @@ def test_a_helping_process_reads_pictures_as_the_first_one_does(make, pictures, 
     assert all(torch.equal(one, other) for one, other in zip(own.decoded()[0], helping.decoded()[0], strict=False))
 
 
+def test_all_sets_and_names_go_through_one_loader_and_no_set_hangs_on_the_others(make, tmp_path, monkeypatch):
+    sets = {}
+    for seed, count in enumerate((6, 5, 3)):
+        fakes.write_pictures(tmp_path / f"set{seed}", count, seed)
+        sets[f"set{seed}"] = ImageFolder(str(tmp_path / f"set{seed}"), False, None, None, None)
+    loaders, run = [], Devices._run
+    monkeypatch.setattr(Devices, "_run", lambda self, *given: loaders.append(len(given[1])) or run(self, *given))
+    together, _ = make().embed(sets, [WORDS])
+    assert loaders == [2 + 2 + 1 + 4]  # of four images and of eight names; no batch holds those of two sets
+    for name, dataset in sets.items():
+        alone, _ = make(store=name).embed({name: dataset}, [])
+        assert torch.equal(alone[name].embeddings, together[name].embeddings)
+
+
 def test_lengths_are_those_of_the_towers_own_embeddings(make):
     embedder = make(prompts=PromptTemplates(["the {}", "a {}"], ["{}"], True))
     embedder.embed({}, [WORDS])
