@@ -92,7 +92,7 @@ def _alone(file: UInt8[Tensor, " _"], device: torch.device) -> UInt8[Tensor, "3 
 
 @cache  # said once in each process
 def _say_that_pillow_helps(device: torch.device, reason: str) -> None:
-    logger.warning("%s cannot decode some JPEG files (%s); Pillow reads them, one by one", device, reason)
+    logger.warning("%s cannot decode some JPEG files (%s); Pillow takes them, one by one", device, reason)
 
 
 def decode(files: Sequence[UInt8[Tensor, " _"]], device: torch.device) -> list[UInt8[Tensor, "3 _ _"]]:

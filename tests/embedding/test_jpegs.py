@@ -170,7 +170,7 @@ def test_pillow_reads_what_the_device_cannot(folder, monkeypatch, caplog):
             found = loaded(job_of(paths)).images.decoded()
             for path, image in zip(paths, found, strict=True):
                 assert torch.equal(image, pil_to_tensor(ImageFile(path).rgb()))
-    assert caplog.text.count("cannot decode some JPEG files (Unknown chroma subsampling); Pillow reads them") == 1
+    assert caplog.text.count("cannot decode some JPEG files (Unknown chroma subsampling); Pillow takes them") == 1
 
 
 def test_a_torchvision_without_a_decoder_for_the_device_is_named(folder, monkeypatch):
