@@ -266,12 +266,11 @@ def figure(
     details: dict[str, Any],
 ) -> Figure:
     """Rates, and the roads beside their bare limits."""
-    whole, is_as_aimed = times[f"{WHOLE}, whole"], sizes == Sizes(model=sizes.model, precision=sizes.precision)
-    rates = {name: sizes.images / times[name] for name in ROADS if name in times}
-    rates["texts"] = num_texts / times["text bank"]
-    alone = ("forward", "compiled forward", "decoding")
-    rates |= {f"{name} alone": sizes.images / times[name] for name in alone if name in times}
-    rates["questions of the language model's filter"] = sizes.questions / times["questions"]
+    whole, is_as_aimed = f"{WHOLE}, whole", sizes == Sizes(model=sizes.model, precision=sizes.precision)
+    aim = AIM_SECONDS if is_as_aimed else None
+    counts = dict.fromkeys([*ROADS, "forward", "compiled forward", "decoding"], sizes.images)
+    counts |= {"text bank": num_texts, "questions": sizes.questions}
+    rates = {name: count / times[name] for name, count in counts.items() if name in times}
     rates |= {f"images scored by {method}": sizes.images / stages[method]["score"] for method in stages}
     slower = max(times["forward"], times["decoding"])
     return Figure(
@@ -279,7 +278,7 @@ def figure(
         plain="forward pass alone, and decoding alone",
         ratios=(
             Ratio("images into the store / slower of decoding and forward pass", times["images"] / slower),
-            Ratio(f"{WHOLE} from an empty store, seconds", whole, AIM_SECONDS if is_as_aimed else None, at_most=True),
+            *(Ratio(f"{name} from an empty store, seconds", times[name], aim, True) for name in {whole} & times.keys()),
             *(Ratio(f"{name}, per second", rate) for name, rate in rates.items()),
         ),
         difference=difference,

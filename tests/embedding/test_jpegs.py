@@ -206,7 +206,8 @@ def test_an_empty_batch():
 
 @pytest.mark.gpu
 def test_on_a_gpu_pixels_are_nearly_those_of_the_cpu(folder):
-    smooth = Image.effect_noise((12, 9), 90).convert("RGB").resize((480, 360), Image.Resampling.BICUBIC)
+    channels = [Image.effect_noise((12, 9), 90) for _ in range(3)]
+    smooth = Image.merge("RGB", channels).resize((480, 360), Image.Resampling.BICUBIC)
     for name, options in FILES.items():
         smooth.save(folder / f"{name}.jpg", **options)
     batch = loaded(job_of(sorted(folder.iterdir()))).images
@@ -214,7 +215,7 @@ def test_on_a_gpu_pixels_are_nearly_those_of_the_cpu(folder):
     assert {image.device for image in found} == {CUDA}
     for expected, image in zip(batch.decoded(), found, strict=True):
         assert image.shape == expected.shape
-        assert (image.cpu().int() - expected.int()).abs().float().mean() < 1.5
+        assert (image.cpu().int() - expected.int()).abs().float().mean() < 4  # another way to smooth colours
 
 
 @pytest.mark.gpu
