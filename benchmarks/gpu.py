@@ -1,18 +1,21 @@
 """What a GPU does of each road: images against the bare forward pass and decoding alone, texts, scores, a language
 model's answers, the whole.
 
-Images go to the store twice: resized by Pillow, and by the device. The forward pass is measured as it is and compiled.
-The language model has random weights; its filter's questions go through it once each, behind a shared beginning.
+Images go to the store by three roads: decoded and resized by Pillow; resized by the device; decoded by it too. The
+forward pass is measured as it is and compiled. The language model has random weights; its filter's questions go
+through it once each, behind a shared beginning.
 
 `python -m benchmarks gpu` is made for one H100 with 16 cores, in under ten minutes. Device and sizes are arguments; the
-last line of `NO_GPU` is a small run on the processor.
+last line of `NO_GPU` is a small run on the processor. `python -m benchmarks.gpu` says each time as soon as it is taken.
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,9 +34,16 @@ from neglab.data.base import ImageFile, read_image
 from neglab.embedding.embedder import Embedder
 from neglab.llm_filter.base import SYSTEM_PROMPT
 from neglab.pipeline import Parts, evaluate
+from neglab.types import UserError
 from neglab.wordnet import synsets
 
 DISTINCT = 1000  # pictures; more images are further names of these
+SHARED_MEMORY = Path("/dev/shm")
+ROADS = {
+    "images": [],
+    "images, resized by the device": ["data.resize=device"],
+    "images, decoded by the device": ["data.decode=device"],
+}
 METHODS = ("negrefine", "neglabel", "adaneg", "interneg")
 WHOLE = METHODS[0]  # whose run is timed from an empty store on
 AIM_SECONDS = 60  # of the whole of 100,000 images on one H100; the authors' code took 5,256 s
@@ -127,13 +137,29 @@ def parts_of(
     return build(compose(overrides, output=store), kept)
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Until the device is done with it."""
+def take(times: dict[str, float], name: str, work: Callable[[], object]) -> None:
+    """Seconds until the device is done with it. What cannot be done here is said, and left out."""
     begin = time.perf_counter()
-    work()
+    try:
+        work()
+    except (RuntimeError, UserError) as error:  # no compiler for torch.compile, no nvJPEG
+        print(f"{name}: not measured. {error}", file=sys.stderr, flush=True)
+        return
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    times[name] = time.perf_counter() - begin
+    print(f"{name}: {times[name]:.1f} s", file=sys.stderr, flush=True)
+
+
+def check_room(sizes: Sizes) -> None:
+    """Raise SystemExit where the pictures that wait for the device, of their own size, do not fit between processes."""
+    needed = 2 * sizes.workers * sizes.batch * 3 * WIDTH * HEIGHT
+    room = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else needed
+    if needed > room:
+        raise SystemExit(
+            f"{sizes.workers} workers hand on up to {needed / 2**30:.1f} GiB of pictures through {SHARED_MEMORY}, which"
+            f" has {room / 2**30:.1f} GiB. Enlarge it, or take a smaller batch= or fewer workers=."
+        )
 
 
 @torch.inference_mode()
@@ -143,13 +169,13 @@ def forward(backbone: Backbone, pixels: torch.Tensor, sizes: Sizes) -> None:
         backbone.encode_image(pixels[: sizes.images - i])
 
 
-def answered(folder: Path, sizes: Sizes) -> float:
-    """Seconds of the language model for all questions, once it is loaded and has seen some."""
+def answer(folder: Path, sizes: Sizes, times: dict[str, float]) -> None:
+    """The language model, once it is loaded and has seen some questions."""
     questions = questions_of(sizes.questions)
     write_model(folder, [SYSTEM_PROMPT, *questions], sizes.width, sizes.layers)
     model = chat(folder, 256, "bfloat16" if sizes.device == "cuda" else "float32")
     list(model.ask(questions[:2]))
-    return seconds_of(lambda: list(model.ask(questions)))
+    take(times, "questions", lambda: list(model.ask(questions)))
 
 
 def decode(folder: Path, backbone: Backbone, sizes: Sizes) -> None:
@@ -167,29 +193,38 @@ def bare_rows(backbone: Backbone, pictures: Sequence[Path], device: str) -> torc
     return normalize(backbone.encode_image(torch.stack(images).to(device)), dim=1).cpu()
 
 
-def image_times(folder: Path, own: Sequence[str], sizes: Sizes, kept: Kept) -> tuple[dict[str, float], float]:
-    """Seconds of images on each road, and how far the first rows of the store are from the bare ones."""
+def image_times(
+    folder: Path, own: Sequence[str], sizes: Sizes, kept: Kept
+) -> tuple[dict[str, float], float, dict[str, float]]:
+    """Of images: seconds on each road, how far the first rows of the store are from the bare ones, and the smallest
+    cosine between a road's row and the first road's.
+    """
     times: dict[str, float] = {}
     embedded: dict[str, Any] = {}
-    for name, resize in (("images", "pillow"), ("images, resized by the device", "device")):
-        parts = parts_of(WHOLE, sizes, own, folder / "images", kept, [f"data.resize={resize}"])
+    parts = parts_of(WHOLE, sizes, own, folder / "images", kept)
+    for dataset in parts.benchmark.values():  # the files' digests, so that no road pays for them
+        parts.store.file_marks(dataset.images().files()[0])
+    for name, options in ROADS.items():
+        parts = parts_of(WHOLE, sizes, own, folder / "images", kept, options)
         encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
-        times[name] = seconds_of(lambda: embedded.update({resize: encoder.embed(parts.benchmark, [])[0]}))  # noqa: B023
+        take(times, name, lambda: embedded.update({name: encoder.embed(parts.benchmark, [])[0]}))  # noqa: B023
+    rows = {name: sets["image_folder"].embeddings for name, sets in embedded.items()}
     backbone = parts.backbone.to(sizes.device)
     first = sorted((folder / "outside" / "ood").iterdir())[:8]
-    rows = embedded["pillow"]["image_folder"].embeddings[: len(first)]
-    difference = float((bare_rows(backbone, first, sizes.device) - rows).abs().max())
+    difference = float((bare_rows(backbone, first, sizes.device) - rows["images"][: len(first)]).abs().max())
+    cosines = {name: float((rows["images"] * others).sum(dim=1).min()) for name, others in rows.items()}
     pixels = torch.zeros(sizes.batch, 3, *input_size(backbone), device=sizes.device)
     forward(backbone, pixels, replace(sizes, images=sizes.batch))  # what is set up once does not count
-    times["forward"] = seconds_of(lambda: forward(backbone, pixels, sizes))
+    take(times, "forward", lambda: forward(backbone, pixels, sizes))
+    take(times, "decoding", lambda: [decode(folder / name, backbone, sizes) for name in ("id", "outside")])
     if sizes.compile:
         compiled = parts_of(WHOLE, sizes, own, folder / "images", kept, ["backbone.compile=true"]).backbone
         compiled = compiled.to(sizes.device)
         full = replace(sizes, images=-(-sizes.images // sizes.batch) * sizes.batch)  # a pass fills its last batch up
-        forward(compiled, pixels, replace(sizes, images=sizes.batch))
-        times["compiled forward"] = seconds_of(lambda: forward(compiled, pixels, full))
-    times["decoding"] = seconds_of(lambda: [decode(folder / name, backbone, sizes) for name in ("id", "outside")])
-    return times, difference
+        take(times, "compiling", lambda: forward(compiled, pixels, replace(sizes, images=sizes.batch)))
+        if "compiling" in times:
+            take(times, "compiled forward", lambda: forward(compiled, pixels, full))
+    return times, difference, cosines
 
 
 def measure(**given: Any) -> Figure:
@@ -197,6 +232,7 @@ def measure(**given: Any) -> Figure:
     sizes = Sizes(**given)
     if sizes.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(NO_GPU)
+    check_room(sizes)
     stages: dict[str, dict[str, float]] = {}
     kept = Kept()
     with TemporaryDirectory() as place:
@@ -205,15 +241,15 @@ def measure(**given: Any) -> Figure:
         parts = parts_of(WHOLE, sizes, own, folder / "texts", kept)
         encoder = Embedder(parts.backbone, parts.prompts, parts.store, parts.devices, parts.loading)
         words = parts.corpus.words([])
-        seconds_of_texts = seconds_of(lambda: encoder.embed({}, [words]))
-        times, difference = image_times(folder, own, sizes, kept)
-        times |= {"text bank": seconds_of_texts, "questions": answered(folder / "language model", sizes)}
+        take(texts := {}, "text bank", lambda: encoder.embed({}, [words]))
+        times, difference, cosines = image_times(folder, own, sizes, kept)
+        times |= texts
+        answer(folder / "language model", sizes, times)
         for method in METHODS:
-            begin = time.perf_counter()
-            parts = parts_of(method, sizes, own, folder / "whole", kept)
-            stages[method] = evaluate(parts).times
-            times[f"{method}, whole"] = time.perf_counter() - begin
-    return figure(sizes, times, stages, encoder.num_encoded, difference)
+            work = partial(parts_of, method, sizes, own, folder / "whole", kept)
+            take(times, f"{method}, whole", lambda: stages.update({method: evaluate(work()).times}))  # noqa: B023
+    details = {"seconds": times, "stages": stages, "smallest cosine": cosines, "sizes": asdict(sizes)}
+    return figure(sizes, times, stages, encoder.num_encoded, difference, details)
 
 
 def input_size(backbone: Backbone) -> tuple[int, int]:
@@ -222,28 +258,32 @@ def input_size(backbone: Backbone) -> tuple[int, int]:
 
 
 def figure(
-    sizes: Sizes, times: dict[str, float], stages: dict[str, dict[str, float]], num_texts: int, difference: float
+    sizes: Sizes,
+    times: dict[str, float],
+    stages: dict[str, dict[str, float]],
+    num_texts: int,
+    difference: float,
+    details: dict[str, Any],
 ) -> Figure:
     """Rates, and the roads beside their bare limits."""
-    whole, is_as_aimed = times[f"{WHOLE}, whole"], sizes == Sizes(model=sizes.model, precision=sizes.precision)
-    rates = {"images into the store": sizes.images / times["images"], "texts": num_texts / times["text bank"]}
-    rates["images, resized by the device"] = sizes.images / times["images, resized by the device"]
-    alone = ("forward", "compiled forward", "decoding")
-    rates |= {f"{name} alone": sizes.images / times[name] for name in alone if name in times}
-    rates["questions of the language model's filter"] = sizes.questions / times["questions"]
-    rates |= {f"images scored by {method}": sizes.images / stages[method]["score"] for method in METHODS}
+    whole, is_as_aimed = f"{WHOLE}, whole", sizes == Sizes(model=sizes.model, precision=sizes.precision)
+    aim = AIM_SECONDS if is_as_aimed else None
+    counts = dict.fromkeys([*ROADS, "forward", "compiled forward", "decoding"], sizes.images)
+    counts |= {"text bank": num_texts, "questions": sizes.questions}
+    rates = {name: count / times[name] for name, count in counts.items() if name in times}
+    rates |= {f"images scored by {method}": sizes.images / stages[method]["score"] for method in stages}
     slower = max(times["forward"], times["decoding"])
     return Figure(
         what=f"{sizes.images:,} JPEGs, {sizes.classes:,} classes, {sizes.model}, {sizes.precision}",
         plain="forward pass alone, and decoding alone",
         ratios=(
             Ratio("images into the store / slower of decoding and forward pass", times["images"] / slower),
-            Ratio(f"{WHOLE} from an empty store, seconds", whole, AIM_SECONDS if is_as_aimed else None, at_most=True),
+            *(Ratio(f"{name} from an empty store, seconds", times[name], aim, True) for name in {whole} & times.keys()),
             *(Ratio(f"{name}, per second", rate) for name, rate in rates.items()),
         ),
         difference=difference,
         tolerance=1e-5 if sizes.precision == "fp32" else 2e-2,
-        details={"seconds": times, "stages": stages},
+        details=details,
     )
 
 

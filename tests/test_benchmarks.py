@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,9 @@ def test_the_ways_agree(name, monkeypatch):
     figure = importlib.import_module(f"benchmarks.{name}").measure(**SMALL[name])
     assert figure.difference <= figure.tolerance
     assert figure.ratios
+    if name == "gpu":
+        assert {*importlib.import_module("benchmarks.gpu").ROADS} <= figure.details["smallest cosine"].keys()
+        assert min(figure.details["smallest cosine"].values()) > 0.999
     assert all(math.isfinite(ratio.value) and ratio.value > 0 for ratio in figure.ratios)
 
 
@@ -85,3 +89,21 @@ def test_without_a_gpu_its_benchmark_says_so(monkeypatch):
     with pytest.raises(SystemExit, match="There is no pictures; there are device, images"):
         benchmark.Sizes.typed(["pictures=3"])
     assert benchmark.Sizes.typed(["device=cpu", "images=200"]) == benchmark.Sizes("cpu", 200)
+
+
+def test_what_a_machine_cannot_do_is_left_out_of_the_gpus_benchmark(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT)
+    benchmark = importlib.import_module("benchmarks.gpu")
+
+    def failing():
+        raise RuntimeError("Failed to find C compiler")
+
+    benchmark.take(times := {}, "compiling", failing)
+    benchmark.take(times, "forward", lambda: None)
+    assert times.keys() == {"forward"}
+    assert "compiling: not measured. Failed to find C compiler" in capsys.readouterr().err
+    monkeypatch.setattr(benchmark, "SHARED_MEMORY", tmp_path)
+    benchmark.check_room(benchmark.Sizes(workers=0))
+    monkeypatch.setattr(benchmark.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**26))
+    with pytest.raises(SystemExit, match=r"16 workers hand on up to 8\.6 GiB .* has 0\.1 GiB\. Enlarge it"):
+        benchmark.check_room(benchmark.Sizes())

@@ -20,6 +20,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from neglab.chat.answers import parse_answers
 from neglab.chat.captions import parse_captions
@@ -28,12 +29,13 @@ from neglab.columns import PathTexts
 from neglab.context.checkpoint import PromptDescription, read_checkpoint, write_checkpoint
 from neglab.corpus.file import FileCorpus
 from neglab.corpus.pos_tags import PosTagsCorpus
-from neglab.data.base import ImageFile, UnreadableImageError, read_image
+from neglab.data.base import ImageFile, UnreadableImageError, read_image, read_undecoded
 from neglab.data.image_list import ImageListFile
 from neglab.data.names import given_names, read_lines
 from neglab.data.tar import contents, members
 from neglab.data.webdataset import WebDataset
 from neglab.detector.saved import Recipe, Settings, read_detector, write_detector
+from neglab.embedding.jpegs import Undecoded
 from neglab.embedding.store import Store
 from neglab.modules.training_state import TrainingState
 from neglab.parts import RowsOf, StoredRows, read_parts, write_part
@@ -158,6 +160,12 @@ def read_picture(folder):
     return read_image(ImageFile(path), lambda image: torch.zeros(3, *image.size)).shape
 
 
+def read_by_device(folder):
+    (path,) = folder.iterdir()
+    (found,) = Undecoded.of([read_undecoded(ImageFile(path), pil_to_tensor)]).decoded()
+    return None if found is None else found.tolist()
+
+
 def images_of_list(folder):
     (folder / "a.png").touch()
     return ImageListFile(str(folder), str(folder / "l.txt"), True, ["cat", "dog"], None).images().labels
@@ -240,6 +248,7 @@ KINDS = [
         text("a.csv", csv_text(["label", "verdict", "reason", "class"], ["a", "kept", "", ""])),
         table_of("a.csv", lambda path: read_verdicts(str(path), "reference")),
     ),
+    Kind("jpg for the device", picture("jpg"), read_by_device),
     *(Kind(ending, picture(ending), read_picture) for ending in ("png", "jpg", "bmp", "gif", "tif", "webp", "ppm")),
 ]
 

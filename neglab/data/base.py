@@ -3,18 +3,20 @@
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
 from neglab.columns import PathTexts, View
-from neglab.data.pictures import as_rgb, upright
+from neglab.data.pictures import as_rgb, is_turned, plain_jpeg, upright
 from neglab.data.view import RandomCrop
 from neglab.files import check_regular
 from neglab.places import Place, RemotePath
@@ -46,6 +48,11 @@ class ImageSource(ABC):
         """The picture as a transform takes it. Errors are those of `open`, and ValueError for an unknown range."""
         with self.open() as image:
             return as_rgb(image)
+
+    def jpeg_or_rgb(self) -> bytes | Image.Image:
+        """The file, where that is a JPEG that a device can decode to `rgb`; otherwise `rgb`, whose errors it has."""
+        with self.open() as image:
+            return plain_jpeg(image) or as_rgb(image)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class Photo(ImageFile):
     def rgb(self) -> Image.Image:
         with self.open() as image:
             return as_rgb(upright(image))
+
+    def jpeg_or_rgb(self) -> bytes | Image.Image:
+        with self.open() as image:
+            return (None if is_turned(image) else plain_jpeg(image)) or as_rgb(upright(image))
 
 
 def file_at(text: str) -> ImageFile:
@@ -267,7 +278,21 @@ def read_image(source: ImageSource, transform: Callable[[Image.Image], Tensor]) 
     Raises:
         UnreadableImageError: the file is missing, corrupt, truncated, no picture, or of no known range.
     """
-    try:
+    with unreadable_said():
         return transform(source.rgb())
+
+
+def read_undecoded(source: ImageSource, transform: Callable[[Image.Image], Tensor]) -> Tensor:
+    """The bytes [N] of a JPEG file that a device can decode; of any other picture `read_image`, whose errors it has."""
+    with unreadable_said():
+        found = source.jpeg_or_rgb()
+        return torch.frombuffer(bytearray(found), dtype=torch.uint8) if isinstance(found, bytes) else transform(found)
+
+
+@contextmanager
+def unreadable_said() -> Iterator[None]:
+    """Turns the errors of a damaged picture into an UnreadableImageError."""
+    try:
+        yield
     except UNREADABLE as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error

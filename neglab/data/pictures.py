@@ -5,7 +5,8 @@ from contextlib import suppress
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 with suppress(ImportError):  # neglab[heic]: the photos of telephones
     from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
@@ -14,6 +15,7 @@ with suppress(ImportError):  # neglab[heic]: the photos of telephones
 
 # Formats that Pillow knows without being able to read them by itself; for PostScript it would run another program.
 UNREAD = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+END_OF_JPEG = b"\xff\xd9"
 # What systems and servers leave beside pictures: thumbnails, forks and bins are no images of the set.
 JUNK = {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "thumbs.db", "desktop.ini"}
 
@@ -34,6 +36,25 @@ def is_picture(name: str) -> bool:
 def upright(image: Image.Image) -> Image.Image:
     """The picture as its EXIF orientation says it was held; one with none as it is."""
     return ImageOps.exif_transpose(image)
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether `upright` changes it."""
+    return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+
+
+def plain_jpeg(image: Image.Image) -> bytes | None:
+    """The file of an opened picture of which any JPEG decoder makes the pixels of `as_rgb`, but for rounding.
+
+    None: it is of another kind, has other colours than YCbCr, or is cut off, which decoders say in different ways.
+    """
+    if not isinstance(image, JpegImageFile) or image.format != "JPEG" or image.mode != "RGB":
+        return None
+    is_rgb_inside = image.info.get("adobe_transform", 1) != 1 or bytes(part[0] for part in image.layer) == b"RGB"
+    assert image.fp is not None  # as nothing is decoded yet
+    image.fp.seek(0)
+    content = image.fp.read()
+    return content if not is_rgb_inside and content.endswith(END_OF_JPEG) else None
 
 
 def is_junk(name: str) -> bool:

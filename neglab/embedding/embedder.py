@@ -55,6 +55,7 @@ class Loading:
         hash_files: images are identified by their content, which reads each file once more; else by path, inode, times
             and size.
         resize: images by Pillow in the loading workers, or by torch on the device: other bytes, so other entries.
+        decode: JPEG files by Pillow in the loading workers, or by torchvision on the device, which resizes then too.
     """
 
     image_batch_size: Count
@@ -66,6 +67,14 @@ class Loading:
     allow_shared: bool = False
     hash_files: bool = True
     resize: Literal["pillow", "device"] = "pillow"
+    decode: Literal["pillow", "device"] = "pillow"
+
+    @property
+    def by_device(self) -> dict[str, str]:
+        """What the device does of reading images, as it stands in their keys in the store; empty: nothing."""
+        if self.decode == "device":
+            return {"decode": self.decode}
+        return {} if self.resize == "pillow" else {"resize": self.resize}
 
 
 Request = TypeVar("Request", TextRequest, ImageRequest)
@@ -156,8 +165,7 @@ class Embedder(TokenDoor):
     @property
     def image_identity(self) -> dict[str, Any]:
         """Everything that the row of an image depends on besides its content and view; part of its key in the store."""
-        resize = {} if self.loading.resize == "pillow" else {"resize": self.loading.resize}
-        return {"kind": "image", "backbone": self.backbone.fingerprint, **resize}
+        return {"kind": "image", "backbone": self.backbone.fingerprint, **self.loading.by_device}
 
     @property
     def width(self) -> int:
@@ -181,11 +189,17 @@ class Embedder(TokenDoor):
         return TextRequest(self.store, self.text_identity, self.width, prompts, names, parts_of_speech)
 
     def _image_request(self, images: ImageList) -> ImageRequest:
-        resize = self.loading.resize == "pillow" or images.view is not None  # a view has the tower's size already
-        hashed, transform = self.loading.hash_files, self.backbone.loading_transform(resize)
-        batch_size = self.loading.image_batch_size
+        by_device = self.loading.by_device if images.view is None else {}  # a view has the tower's size already
         return ImageRequest(
-            self.store, self.image_identity, self.width, images, hashed, transform, batch_size, self.unit
+            self.store,
+            self.image_identity,
+            self.width,
+            images,
+            self.loading.hash_files,
+            self.backbone.loading_transform(resize=not by_device),
+            self.loading.image_batch_size,
+            self.unit,
+            "decode" in by_device,
         )
 
     def _encoded(self, request: TextRequest) -> Float[Tensor, "N _"]:

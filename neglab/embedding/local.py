@@ -43,13 +43,13 @@ class PatchModule(L.LightningModule, ABC):
         """What to keep of these patches, which come as the tower gives them."""
 
     def predict_step(self, batch: EmbeddingBatch, batch_idx: int) -> tuple[str, Rows]:
-        count, images = len(batch.positions), batch.images
+        count, (images, is_readable) = len(batch.positions), batch.decoded()
         if images is not None and len(images) == count:
             rows = self.kept(self.backbone.encode_patches(images))
         else:
             rows = torch.full((count, *self.shape), torch.nan, dtype=self.precision, device=self.device)
             if images is not None and len(images):
-                rows[batch.readable] = self.kept(self.backbone.encode_patches(images))
+                rows[is_readable] = self.kept(self.backbone.encode_patches(images))
         return batch.job, {"index": batch.positions, "embeddings": rows}
 
 

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
 from neglab.backbone.base import Backbone, ImageTransform
-from neglab.data.base import ImageList, UnreadableImageError, read_image
+from neglab.data.base import ImageList, UnreadableImageError, read_image, read_undecoded
+from neglab.embedding.jpegs import Undecoded
 from neglab.parts import write_part
 from neglab.passes.part_writer import Rows
 from neglab.types import UserError
@@ -33,7 +34,7 @@ class EmbeddingBatch(NamedTuple):
         job: whose batch it is.
         positions: [B], of each item in its job.
         readable: [B], False for an image file that is no picture.
-        images: [R, 3, H, W], the readable images, by the backbone's loading transform.
+        images: [R, 3, H, W], the readable images, by the backbone's loading transform, or before it.
         ids: [B, L], token ids.
         end: [B], position of each end token.
     """
@@ -41,9 +42,20 @@ class EmbeddingBatch(NamedTuple):
     job: str
     positions: Int[Tensor, " B"]
     readable: Bool[Tensor, " B"]
-    images: Pixels | Pictures | None
+    images: Pixels | Pictures | Undecoded | None
     ids: Int[Tensor, "B L"] | None
     end: Int[Tensor, " B"] | None
+
+    def decoded(self) -> tuple[Pixels | Pictures | None, Bool[Tensor, " N"]]:
+        """The images, decoded where that was left to the device, and which are readable."""
+        if not isinstance(self.images, Undecoded):
+            return self.images, self.readable
+        found = self.images.decoded()
+        whole, readable = [image for image in found if image is not None], self.readable
+        if len(whole) < len(found):
+            is_whole = torch.tensor([image is not None for image in found], device=readable.device)
+            readable = readable.masked_scatter(readable, is_whole)
+        return Pictures.of(whole), readable
 
 
 class EmbeddingJob(ABC):
@@ -72,6 +84,7 @@ class ImageJob(EmbeddingJob):
     images: ImageList
     transform: ImageTransform
     batch_size: int
+    keeps_files: bool = False  # JPEG files are decoded on the device, after they are loaded
 
     def __len__(self) -> int:
         return len(self.images)
@@ -123,12 +136,22 @@ class ImageJob(EmbeddingJob):
         images, readable = [], []
         for i in index.tolist():
             try:
-                images.append(self.read(i))
+                images.append(self._handed_on(i))
                 readable.append(True)
             except UnreadableImageError:
                 readable.append(False)
-        batch = Pictures.of(images) if self.keeps_size else torch.stack(images or [torch.empty(3, 1, 1)])[: len(images)]
-        return EmbeddingBatch(self.name, index, torch.tensor(readable), batch, None, None)
+        return EmbeddingBatch(self.name, index, torch.tensor(readable), self._batch(images), None, None)
+
+    def _handed_on(self, position: int) -> Shaped[Tensor, "..."]:
+        """A JPEG file for the device to decode, or what `read` makes of the image. Errors are those of `read`."""
+        if self.keeps_files:
+            return read_undecoded(self.images.sources[position], self.transform)
+        return self.read(position)
+
+    def _batch(self, images: list[Tensor]) -> Pixels | Pictures | Undecoded:
+        if self.keeps_files:
+            return Undecoded.of(images)
+        return Pictures.of(images) if self.keeps_size else torch.stack(images or [torch.empty(3, 1, 1)])[: len(images)]
 
 
 @dataclass(frozen=True)
@@ -210,10 +233,11 @@ class EmbeddingModule(L.LightningModule):
         else:
             size = (len(batch.positions), self.backbone.embedding_dim)
             embeddings = torch.full(size, torch.nan, device=self.device)
-            if batch.images is not None and len(batch.images) == len(embeddings):
-                embeddings = self._encoded(batch.images)  # no mask: one would wait for the device
-            elif batch.images is not None and len(batch.images):
-                embeddings[batch.readable] = self._encoded(batch.images)
+            images, is_readable = batch.decoded()
+            if images is not None and len(images) == len(embeddings):
+                embeddings = self._encoded(images)  # no mask: one would wait for the device
+            elif images is not None and len(images):
+                embeddings[is_readable] = self._encoded(images)
         return batch.job, {"index": batch.positions, "embeddings": embeddings}
 
     def _encoded(self, images: Pixels | Pictures) -> Float[Tensor, "B D"]:

@@ -67,8 +67,8 @@ class RayDevices(Devices):
         jobs = {job.name: job for job, _ in batches.batches}
         if any(isinstance(job, ImageJob) and job.keeps_size for job in jobs.values()):
             raise UserError(
-                "trainer=ray hands on images of one size; got data.resize=device. Set data.resize=pillow, or choose "
-                "trainer=gpus."
+                "trainer=ray hands on images of one size; got data.resize=device or data.decode=device. Set both to "
+                "pillow, or choose trainer=gpus."
             )
         ray = joined()
         check_versions(ray)

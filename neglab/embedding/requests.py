@@ -89,6 +89,7 @@ class ImageRequest:
         transform: of the backbone.
         batch_size: images per forward pass.
         unit: the rows are embeddings, and are brought to unit norm.
+        keeps_files: JPEG files are decoded on the device.
     """
 
     def __init__(
@@ -101,13 +102,14 @@ class ImageRequest:
         transform: ImageTransform,
         batch_size: int,
         unit: bool,
+        keeps_files: bool = False,
     ) -> None:
         self.width, self.images, self.unit = width, images, unit
         files, self._file_of = images.files()
         self._marks = store.file_marks(files, hashed)
         whole = {**identity, "images": self._contents(), "view": str(images.view)}
         self.entry = store.entry(whole, kind=identity["kind"], num_images=len(images))
-        self.job = ImageJob(self.entry.folder.name, images, transform, batch_size)
+        self.job = ImageJob(self.entry.folder.name, images, transform, batch_size, keeps_files)
 
     def _contents(self) -> Iterator[tuple[str, str]]:
         """Of each image the digest of its file, empty where there is none, and where it lies in there."""

@@ -40,11 +40,12 @@ class FileRecord(Struct, array_like=True):
 
 
 class ImagesRecord(Struct, tag="images"):
-    """The images of a set; the seed is that of their views. They may be resized on the device, after loading."""
+    """The images of a set; the seed is that of their views. They may be decoded and resized on the device."""
 
     files: list[FileRecord]
     seed: int | None
     keeps_size: bool = False
+    keeps_files: bool = False
 
 
 class TextsRecord(Struct, tag="texts"):
@@ -132,7 +133,7 @@ def _content(job: EmbeddingJob) -> ImagesRecord | TextsRecord | None:
     files = [_record(source) for source in job.images.sources]
     known = [record for record in files if record is not None]
     seed = None if job.images.view is None else job.images.view.seed
-    return ImagesRecord(known, seed, job.keeps_size) if len(known) == len(files) else None
+    return ImagesRecord(known, seed, job.keeps_size, job.keeps_files) if len(known) == len(files) else None
 
 
 def _record(source: ImageSource) -> FileRecord | None:
@@ -151,4 +152,5 @@ def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:
     sources = tuple(file.source() for file in content.files)
     view = None if content.seed is None else RandomCrop(content.seed)
     images = ImageList(sources, (-1,) * len(sources), view)
-    return ImageJob(record.key, images, backbone.loading_transform(resize=not content.keeps_size), record.batch_size)
+    transform = backbone.loading_transform(resize=not content.keeps_size)
+    return ImageJob(record.key, images, transform, record.batch_size, content.keeps_files)

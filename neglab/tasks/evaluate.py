@@ -110,7 +110,7 @@ def kept_in(sweep: str) -> Kept:
 
 # Overrides that say where and how a job runs, not what it computes.
 CIRCUMSTANCES = ("seed", "trainer", "logger", "paths", "data", "plots", "score_tables", "hydra", "debug", "method")
-RESIZE = "data.resize"  # the one key of its group that changes numbers
+READING = ("resize", "decode")  # the keys of `data` that change numbers
 GROUPS = ("backbone", "id_dataset", "corpus", "prompt", "negative_selector", "llm_filter", "score")
 
 
@@ -144,7 +144,8 @@ def setting_digests(config: DictConfig, with_stream: bool) -> dict[str, str]:
         settings["stream"].pop("seed", None)
     left_out = (*CIRCUMSTANCES, "run", "published", "experiment", *([] if with_stream else ["stream"]))
     own = {key: value for key, value in settings.items() if key not in left_out}
-    own |= {RESIZE: config.data.resize} if config.data.resize != "pillow" else {}
+    chosen = {key: config.data.get(key, "pillow") for key in READING}
+    own |= {f"data.{key}": value for key, value in chosen.items() if value != "pillow"}
     return {"config": _digest(own), "benchmark": _digest([settings["id_dataset"], settings["ood_datasets"]])}
 
 
@@ -154,7 +155,8 @@ def _digest(value: Any) -> str:
 
 def _is_circumstance(override: str) -> bool:
     name = override.lstrip("+~").split("=")[0]
-    return (name.split(".")[0] in CIRCUMSTANCES and name != RESIZE) or name == "stream.seed"
+    group, _, key = name.partition(".")
+    return (group in CIRCUMSTANCES and not (group == "data" and key in READING)) or name == "stream.seed"
 
 
 def run_choices(config: DictConfig) -> tuple[dict[str, str], list[str]]:

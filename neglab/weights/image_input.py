@@ -45,9 +45,9 @@ class ImageInput:
             return self.image_transform() if self.scaling is None else self._to_bytes
         if self.resizing is None:
             raise UserError(
-                "data.resize=device takes a transform that resizes and crops as CLIP's does; backbone.transform="
-                f"{self.transform} of this backbone has another form. Take backbone.transform=clip or "
-                "data.resize=pillow."
+                "data.resize=device and data.decode=device take a transform that resizes and crops as CLIP's does; "
+                f"backbone.transform={self.transform} of this backbone has another form. Take backbone.transform=clip "
+                "or leave both to pillow."
             )
         return pil_to_tensor
 

@@ -82,7 +82,8 @@ class Pictures:
     @classmethod
     def of(cls, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> "Pictures":
         sizes = tuple((image.shape[1], image.shape[2]) for image in images)
-        return cls(torch.cat([torch.empty(0, dtype=torch.uint8), *(image.flatten() for image in images)]), sizes)
+        flat = [image.flatten() for image in images] or [torch.empty(0, dtype=torch.uint8)]
+        return cls(torch.cat(flat), sizes)
 
     def __len__(self) -> int:
         return len(self.sizes)

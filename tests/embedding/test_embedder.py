@@ -13,6 +13,7 @@ from neglab.data.base import ImageDataset
 from neglab.data.image_folder import ImageFolder
 from neglab.data.view import RandomCrop
 from neglab.embedding.embedder import Embedder, Loading
+from neglab.embedding.jpegs import Undecoded
 from neglab.embedding.store import Store
 from neglab.embedding.task import described, read_task
 from neglab.passes.prediction import Devices
@@ -84,15 +85,31 @@ def test_pictures_that_the_device_resizes_have_entries_of_their_own(make, tmp_pa
     assert again.num_encoded == 0
 
 
-@pytest.mark.parametrize("resize", ["pillow", "device"])
-def test_a_helping_process_reads_pictures_as_the_first_one_does(make, pictures, tmp_path, resize):
-    embedder = make(resize=resize)
+@pytest.mark.parametrize(
+    ("options", "kind"), [({}, torch.Tensor), ({"resize": "device"}, Pictures), ({"decode": "device"}, Undecoded)]
+)
+def test_a_helping_process_reads_pictures_as_the_first_one_does(make, pictures, tmp_path, options, kind):
+    embedder = make(**options)
     job = embedder._image_request(pictures.images()).job
     record = described(embedder.backbone, 0, [job], [torch.zeros(len(job), dtype=torch.bool)])
     batches, _ = read_task(record).work(embedder.backbone, Store(tmp_path / "store"))
-    own, helping = job.load(torch.arange(3)).images, batches[0].images
-    assert isinstance(helping, Pictures) == (resize == "device")
-    assert all(torch.equal(one, other) for one, other in zip(own, helping, strict=False))
+    own, helping = job.load(torch.arange(3)), batches[0]
+    assert isinstance(helping.images, kind)
+    assert all(torch.equal(one, other) for one, other in zip(own.decoded()[0], helping.decoded()[0], strict=False))
+
+
+def test_all_sets_and_names_go_through_one_loader_and_no_set_hangs_on_the_others(make, tmp_path, monkeypatch):
+    sets = {}
+    for seed, count in enumerate((6, 5, 3)):
+        fakes.write_pictures(tmp_path / f"set{seed}", count, seed)
+        sets[f"set{seed}"] = ImageFolder(str(tmp_path / f"set{seed}"), False, None, None, None)
+    loaders, run = [], Devices._run
+    monkeypatch.setattr(Devices, "_run", lambda self, *given: loaders.append(len(given[1])) or run(self, *given))
+    together, _ = make().embed(sets, [WORDS])
+    assert loaders == [2 + 2 + 1 + 4]  # of four images and of eight names; no batch holds those of two sets
+    for name, dataset in sets.items():
+        alone, _ = make(store=name).embed({name: dataset}, [])
+        assert torch.equal(alone[name].embeddings, together[name].embeddings)
 
 
 def test_lengths_are_those_of_the_towers_own_embeddings(make):

@@ -297,5 +297,5 @@ def test_two_nodes_and_a_killed_actor_give_what_one_process_gives(make, pictures
 
 
 def test_images_of_all_sizes_are_refused(make, pictures):
-    with pytest.raises(UserError, match=r"one size; got data\.resize=device\. Set data\.resize=pillow"):
-        make(on_ray(), "store", resize="device").embed({"set": pictures}, [])
+    with pytest.raises(UserError, match=r"one size; got data\.resize=device or .* Set both to pillow"):
+        make(on_ray(), "store", decode="device").embed({"set": pictures}, [])

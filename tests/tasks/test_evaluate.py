@@ -31,14 +31,13 @@ def tables(evaluation):
     return [table for pair in evaluation.pairs for table in (pair.id_images, pair.ood_images)]
 
 
-def test_resizing_by_the_device_is_a_setting_of_its_own_and_other_keys_of_loading_are_none(config):
-    configs = [config(*more) for more in ((), ("data.num_workers=3",), ("data.resize=device",))]
+@pytest.mark.parametrize("chosen", ["data.resize=device", "data.decode=device"])
+def test_reading_by_the_device_is_a_setting_of_its_own_and_other_keys_of_loading_are_none(config, chosen):
+    configs = [config(*more) for more in ((), ("data.num_workers=3",), (chosen,))]
     plain, workers, device = (setting_digests(one, False) for one in configs)
     assert plain == workers and plain["config"] != device["config"] and plain["benchmark"] == device["benchmark"]
     written = [describe(one)["overrides"] for one in configs]
-    assert (
-        "data.resize=device" in written[2] and written[2].replace(" data.resize=device", "") == written[0] == written[1]
-    )
+    assert chosen in written[2] and written[2].replace(f" {chosen}", "") == written[0] == written[1]
 
 
 def test_a_run_leaves_everything_that_its_numbers_need(config, tmp_path):

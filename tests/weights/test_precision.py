@@ -1,6 +1,7 @@
 import open_clip
 import pytest
 import torch
+from backbone import test_huggingface, tiny_transformers
 from backbone.test_open_clip import ARCHITECTURES, load, write
 from torch import nn
 
@@ -60,8 +61,14 @@ def test_a_compiled_tower_sees_full_batches_alone(tiny_model, monkeypatch, compi
 
 
 @pytest.mark.slow
-def test_towers_are_compiled_once_for_batches_and_lengths(tiny_model):
-    plain, compiled = load(tiny_model), load(tiny_model, compile=True)
+@pytest.mark.parametrize("kind", ["open_clip", "clip", "siglip"])
+def test_towers_are_compiled_once_for_batches_and_lengths(tiny_model, tmp_path, kind):
+    if kind == "open_clip":
+        plain, compiled = load(tiny_model), load(tiny_model, compile=True)
+    else:
+        folder = tiny_transformers.save(tmp_path / "model", kind)
+        plain, compiled = (test_huggingface.load(folder, compile=own) for own in (False, True))
+    torch._dynamo.reset()  # models of transformers share wrappers, which earlier tests had compiled
     module = EmbeddingModule(compiled)
     with torch.inference_mode(), torch._dynamo.config.patch(error_on_recompile=True):
         for count in (8, 8, 5, 1):
