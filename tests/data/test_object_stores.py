@@ -11,16 +11,18 @@ from fsspec.implementations.memory import MemoryFileSystem
 from torchvision.transforms.functional import to_tensor
 
 from neglab.data.archive import ArchiveFolder
-from neglab.data.base import ImageFile, UnreadableImageError, check_apart, read_image
+from neglab.data.base import UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder
 from neglab.data.image_list import ImageListFile
+from neglab.data.listed import seen_files
 from neglab.data.names import given_names
 from neglab.data.photos import Photos
+from neglab.data.sources import ImageFile
 from neglab.data.webdataset import WebDataset
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
 from neglab.embedding.task import described
-from neglab.places import RemoteBytes, RemotePath, place_of, seen_together
+from neglab.places import RemoteBytes, RemotePath, packed, place_of
 from neglab.types import UserError
 
 BUCKET = "memory://bucket"
@@ -223,7 +225,9 @@ def test_folders_are_asked_once(store, monkeypatch):
     calls, ls = [], store.ls
     monkeypatch.setattr(store, "ls", lambda path, **options: calls.append(path) or ls(path, **options))
     monkeypatch.setattr(store, "info", lambda path: {"name": path, "type": "directory", "size": 0})
-    assert all(path.mark for path in seen_together([RemotePath(f"{BUCKET}/{i % 2}/{i}.png") for i in range(20)]))
+    files = [RemotePath(f"{BUCKET}/{i % 2}/{i}.png") for i in range(20)]
+    seen = list(seen_files(packed(files)))
+    assert seen == files and all(place.mark for place in seen)
     assert calls == ["/bucket/0", "/bucket/1"]
 
 
