@@ -1,6 +1,8 @@
 """Images, lists, shards and names at addresses are those that lie on a disk."""
 
+import gc
 import io
+import pickle
 import tarfile
 
 import fakes
@@ -296,3 +298,19 @@ def test_a_store_of_embeddings_lies_on_a_disk(tmp_path):
     with pytest.raises(UserError, match="store must be a folder on a disk; got s3://bucket"):
         Store("s3://bucket")
     assert place_of(f"file://{tmp_path}") == tmp_path
+
+
+def test_an_object_is_four_columns(store):
+    store.pipe({f"/bucket/{i % 3}/{i:02d}.png": b"" for i in range(50)})
+    listed = image_list(BUCKET, [f"{i % 3}/{i:02d}.png 0" for i in range(50)], "memory://lists/l.txt")
+    for dataset in (ImageFolder(BUCKET, False, None, None, None), listed):
+        before = remote_paths()
+        images = dataset.images()
+        assert remote_paths() - before < 5  # of 50
+        assert sorted(images.sources.names) == sorted(f"{BUCKET}/{i % 3}/{i:02d}.png" for i in range(50))
+        assert len({source.key for source in pickle.loads(pickle.dumps(images)).sources}) == 50
+
+
+def remote_paths():
+    gc.collect()
+    return len([held for held in gc.get_objects() if type(held) is RemotePath])
