@@ -21,7 +21,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.base import Backbone
 from neglab.compose import compose
-from neglab.data.base import ImageSource
+from neglab.data.sources import ImageSource
 from neglab.metrics import AUROC
 
 SIDE = 400  # pixels of the enlarged pictures

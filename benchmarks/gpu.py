@@ -30,7 +30,8 @@ from benchmarks.image_pass import HEIGHT, WIDTH, DecodedOnly, write_jpegs
 from benchmarks.llm_filter import chat, questions_of, write_model
 from neglab.backbone.base import Backbone
 from neglab.compose import Kept, build, compose
-from neglab.data.base import ImageFile, read_image
+from neglab.data.base import read_image
+from neglab.data.sources import ImageFile
 from neglab.embedding.embedder import Embedder
 from neglab.llm_filter.base import SYSTEM_PROMPT
 from neglab.pipeline import Parts, evaluate

@@ -1,6 +1,7 @@
 """How time and memory grow with the images of a set, before and after the towers: 10^4 to 10^6 of them, all made up.
 
-No picture is decoded and no file is read: what is measured is the list of a set's files, the look-up of these files in
+No picture is decoded: what is measured is the list of a set's files, of those in tar shards and of those that a text
+names, the look-up of these files in
 their table of digests and of the pictures that two sets share, the way of the towers' rows from the parts of a pass to
 the entry in the store, and that of the scores from the parts of theirs to tables and metrics. The plain way merges all
 parts, and sorts all scores, in memory. Each step has a process of its own. Memory is what is the process's own
@@ -13,6 +14,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from mmap import mmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -26,22 +28,28 @@ from torch.nn.functional import normalize
 import neglab.results.parquet_scores  # noqa: F401, whose import is not measured
 from benchmarks.figure import FOLDER, Figure, Ratio, report
 from benchmarks.scaling import draw, kibibytes
-from neglab.columns import PathTexts, View
-from neglab.data.base import ImageList, file_at
+from neglab.columns import PathTexts
+from neglab.data import webdataset
+from neglab.data.base import ImageList
+from neglab.data.image_list import ImageListFile
 from neglab.data.shared import check_unshared
+from neglab.data.tar import Member
 from neglab.embedding import file_digests
 from neglab.embedding.requests import ImageRequest
 from neglab.embedding.store import Store
 from neglab.metrics import DetectionMetrics
 from neglab.metrics.merged import SortedScores
 from neglab.parts import Rows, merge_parts, read_parts, write_part
+from neglab.places import Places
 from neglab.results.score_tables import read_batches, write_scores
 from neglab.types import ScoredPair, ScoreTable
 
 BATCH = 256
 SEEN = (1, 2, 3, 4)  # how each file looks
 DIGEST = "0f" * 32
-BYTES = {"list of files": 64, "digests": 32, "shared pictures": 100}  # of memory for each image, at most
+SHARD = 10_000  # images in a tar shard
+# Of memory for each image, at most.
+BYTES = {"list of files": 64, "tar shards": 100, "list in a text": 160, "digests": 32, "shared pictures": 100}
 
 
 class Taken(NamedTuple):
@@ -116,7 +124,7 @@ def write_pass(folder: Path, columns: Callable[[int], Rows], num_images: int, pa
 def listed(num_images: int, folder: str = "/set") -> ImageList:
     """Files in folders of 1,000."""
     pairs = ((f"{folder}/{i // 1000:05d}", f"{i:08d}.jpg") for i in range(num_images))
-    return ImageList(View(PathTexts(pairs), file_at), (-1,) * num_images)
+    return ImageList.of_files(Places(Path, PathTexts(pairs)), (-1,) * num_images)
 
 
 def list_files(folder: Path, sizes: Sizes, found: list[float]) -> float:
@@ -126,13 +134,42 @@ def list_files(folder: Path, sizes: Sizes, found: list[float]) -> float:
     return float(len(images))
 
 
+def list_shards(folder: Path, sizes: Sizes, found: list[float]) -> float:
+    """What is kept of a labelled set in tar shards, whose headers are made up."""
+    (folder / "shards").mkdir()
+    for start in range(0, sizes.num_images, SHARD):
+        (folder / "shards" / f"{start:08d}.tar").write_bytes(b"01")  # the labels
+
+    def members(shard: Path, content: mmap) -> Iterator[Member]:
+        for i in range(int(shard.stem), min(int(shard.stem) + SHARD, sizes.num_images)):
+            yield Member(f"{i:08d}.jpg", 1000 * i, 500)
+            yield Member(f"{i:08d}.cls", i % 2, 1)
+
+    dataset = webdataset.WebDataset(str(folder / "shards"), True, None, "cls", ["cat", "dog"], None)
+    with patch.object(webdataset, "members", members), watched(found):
+        images = dataset.images()
+    return float(len(images))
+
+
+def list_text(folder: Path, sizes: Sizes, found: list[float]) -> float:
+    """What is kept of a labelled set that a text lists."""
+    with (folder / "list.txt").open("w") as file:
+        file.writelines(f"{i // 1000:05d}/{i:08d}.jpg {i % 2}\n" for i in range(sizes.num_images))
+    (folder / "00000").mkdir()
+    (folder / "00000/00000000.jpg").touch()
+    dataset = ImageListFile(str(folder), str(folder / "list.txt"), True, ["cat", "dog"], None)
+    with watched(found):
+        images = dataset.images()
+    return float(len(images))
+
+
 def look_up(folder: Path, sizes: Sizes, found: list[float]) -> float:
     """The second look at a set's files, and the set's key in the store."""
     images, store = listed(sizes.num_images), Store(folder)
     with ExitStack() as patched:
         patched.enter_context(patch.object(file_digests, "_look", lambda path: SEEN))
         patched.enter_context(patch.object(file_digests, "file_digest", lambda path: DIGEST))
-        store.file_marks(images.files()[0])
+        store.file_marks(images.sources.files()[0])
         with watched(found):
             request(store, images)
     return 0.0
@@ -192,7 +229,7 @@ def store_rows_plainly(folder: Path, sizes: Sizes, found: list[float]) -> float:
 
 def tables(folder: Path, sizes: Sizes, on_disk: bool) -> list[ScoreTable]:
     """The scores of as many ID as OOD images."""
-    labels, paths = torch.zeros(sizes.num_images, dtype=torch.long), listed(sizes.num_images).names
+    labels, paths = torch.zeros(sizes.num_images, dtype=torch.long), listed(sizes.num_images).sources.names
     merged = {name: merge_parts(read_parts(folder / name), sizes.num_images, on_disk) for name in ("id", "ood")}
     return [ScoreTable(name, rows["scores"], labels, rows["predicted"], paths) for name, rows in merged.items()]
 
@@ -229,6 +266,8 @@ def measure_plainly(folder: Path, sizes: Sizes, found: list[float]) -> float:
 
 STEPS = {
     "list of files": list_files,
+    "tar shards": list_shards,
+    "list in a text": list_text,
     "digests": look_up,
     "shared pictures": compare,
     "rows": store_rows,

@@ -5,13 +5,14 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from itertools import chain, pairwise
-from pathlib import Path
-from typing import Generic, TypeVar, overload
+from itertools import pairwise
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
+from jaxtyping import Int64
 
 Item = TypeVar("Item", covariant=True)
+Own = TypeVar("Own", bound="Made")
 
 
 class Column(Sequence[Item], Generic[Item]):
@@ -28,6 +29,10 @@ class Column(Sequence[Item], Generic[Item]):
     def at(self, position: int) -> Item:
         """The item at a position from 0."""
 
+    @abstractmethod
+    def take(self, positions: Iterable[int]) -> "Column[Item]":
+        """The items at these positions, in their order."""
+
     @overload
     def __getitem__(self, position: int) -> Item: ...
     @overload
@@ -43,8 +48,10 @@ class Column(Sequence[Item], Generic[Item]):
 class Texts(Column[str]):
     """Texts, each of which takes its bytes and 8 more. Lone surrogates, which names of files may hold, are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[str] = ()) -> None:
         self._content, self._ends = bytearray(), array("q", [0])
+        for text in texts:
+            self.append(text)
 
     def append(self, text: str) -> None:
         self._content += text.encode(errors="surrogatepass")
@@ -56,13 +63,35 @@ class Texts(Column[str]):
     def at(self, position: int) -> str:
         return self._content[self._ends[position] : self._ends[position + 1]].decode(errors="surrogatepass")
 
+    def take(self, positions: Iterable[int]) -> "Texts":
+        return Texts(map(self.at, positions))
+
     def __iter__(self) -> Iterator[str]:
         content = self._content
         return (content[start:end].decode(errors="surrogatepass") for start, end in pairwise(self._ends))
 
 
+class Numbers(Column[int]):
+    """Whole numbers, of 8 bytes each."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self._numbers = array("q", numbers)
+
+    def append(self, number: int) -> None:
+        self._numbers.append(number)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def at(self, position: int) -> int:
+        return self._numbers[position]
+
+    def take(self, positions: Iterable[int]) -> "Numbers":
+        return Numbers(map(self.at, positions))
+
+
 class PathTexts(Column[str]):
-    """The texts of paths, as `str` gives them: the name of each, its folder's number, and each folder once.
+    """The texts of paths or addresses: the name of each, its folder's number, and each folder once.
 
     Args:
         pairs: folder and name of each path; joined they must be a path in its plain form.
@@ -77,8 +106,9 @@ class PathTexts(Column[str]):
         self._set_folders(number_of)
 
     @classmethod
-    def of(cls, paths: Iterable[Path | str]) -> "PathTexts":
-        return cls(map(os.path.split, map(str, paths)))
+    def of(cls, paths: Iterable[object]) -> "PathTexts":
+        """What `str` gives of each."""
+        return cls(map(_split, map(str, paths)))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -100,8 +130,15 @@ class PathTexts(Column[str]):
         other._set_folders(folders)
         return other
 
+    def folders_of(self, start: int, end: int) -> set[str]:
+        """The folders of the paths from one position to before another."""
+        return {self.folders[number] for number in {*self._numbers[start:end]}}
+
+    def by_folder(self) -> Int64[np.ndarray, " N"]:
+        """The positions of all, folder by folder."""
+        return np.argsort(self._numbers, kind="stable")
+
     def take(self, positions: Iterable[int]) -> "PathTexts":
-        """Those at these positions, in their order."""
         return PathTexts((self.folders[self._numbers[i]], self._names.at(i)) for i in positions)
 
     def _set_folders(self, folders: Iterable[str]) -> None:
@@ -115,40 +152,37 @@ class PathTexts(Column[str]):
         return bool((marks[1:] == marks[:-1]).any())
 
 
+def _split(path: str) -> tuple[str, str]:
+    """Folder and name; an address that joining would change stays whole."""
+    folder, name = os.path.split(path)
+    return (folder, name) if os.path.join(folder, name) == path else ("", path)
+
+
 def texts_at(texts: Sequence[str], positions: Iterable[int]) -> Sequence[str]:
-    """The texts at these positions, in their order; of a column of paths they are one."""
-    return texts.take(positions) if isinstance(texts, PathTexts) else tuple(texts[i] for i in positions)
+    """The texts at these positions, in their order; of a column they are one."""
+    return texts.take(positions) if isinstance(texts, Column) else tuple(texts[i] for i in positions)
 
 
-class View(Column[Item]):
-    """What is made of each path of a column.
+class Made(Column[Item]):
+    """What is made of the cells of each row of some columns.
 
     Args:
-        texts: of the paths.
-        make: makes an item of a text; a function that spawned processes find by its name.
+        make: makes an item of its cells; spawned processes must find it by its name.
+        columns: of one length, such as those here.
     """
 
-    def __init__(self, texts: PathTexts, make: Callable[[str], Item]) -> None:
-        self.texts, self.make = texts, make
+    def __init__(self, make: Callable[..., Item], *columns: Column[Any]) -> None:
+        self.make, self.columns = make, columns
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.columns[0])
 
     def at(self, position: int) -> Item:
-        return self.make(self.texts.at(position))
+        return self.make(*[column.at(position) for column in self.columns])
 
-    def take(self, positions: Iterable[int]) -> "View[Item]":
-        """Those at these positions, in their order."""
-        return View(self.texts.take(positions), self.make)
+    def take(self: Own, positions: Iterable[int]) -> Own:
+        chosen = Numbers(positions)
+        return type(self)(self.make, *[column.take(chosen) for column in self.columns])
 
-
-def packed(paths: Iterable[Path]) -> View[Path]:
-    """Paths as a column."""
-    return View(PathTexts.of(paths), Path)
-
-
-def joined(columns: Sequence[View[Path]]) -> View[Path]:
-    """Several columns of paths as one."""
-    if len(columns) == 1:
-        return columns[0]
-    return View(PathTexts(chain.from_iterable(column.texts.pairs() for column in columns)), Path)
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.make, *self.columns)

@@ -55,7 +55,7 @@ class ClassNames(ImageDataset):
         return Words.nouns(self.names)
 
     def images(self) -> ImageList:
-        return ImageList((), ())
+        return ImageList.of_files((), ())
 
 
 @dataclass(frozen=True)

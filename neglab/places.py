@@ -5,14 +5,16 @@ detector or run's folder can name another place (`RemotePath.below`).
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 
+from neglab.columns import Made, Numbers, PathTexts, Texts
 from neglab.errors import UserError
 from neglab.files import read_bytes
 
@@ -143,6 +145,31 @@ Place = Path | RemotePath
 AnyPlace = TypeVar("AnyPlace", Path, RemotePath, Path | RemotePath)
 
 
+class Places(Made[Place]):
+    """Files, all on the disk or all in a store, in columns of which the first is that of their texts."""
+
+    @property
+    def texts(self) -> PathTexts:
+        return self.columns[0]  # pyright: ignore[reportReturnType]
+
+
+def packed(places: Iterable[Place]) -> Places:
+    """Files, all on the disk or all in a store, in columns; such are left as they are."""
+    if isinstance(places, Places):
+        return places
+    marks, sizes = Texts(), Numbers()
+
+    def texts() -> Iterator[str]:
+        for place in places:
+            if isinstance(place, RemotePath):
+                marks.append(place.mark)
+                sizes.append(place.size)
+            yield str(place)
+
+    found = PathTexts.of(texts())
+    return Places(RemotePath, found, marks, sizes) if len(marks) else Places(Path, found)
+
+
 def place_of(text: str | Place) -> Place:
     """The place that a person names: a path, or an address such as s3://bucket/photos.
 
@@ -167,11 +194,15 @@ def is_address(text: str) -> bool:
     return isinstance(place_of(text), RemotePath)
 
 
-def seen_together(paths: Sequence[RemotePath]) -> list[RemotePath]:
-    """Files with what the store says of them, asked once for each folder; those that are not there have no mark."""
-    folders = dict.fromkeys(path.parent for path in paths)
-    found = {path.url: path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    return [found.get(path.url, path) for path in paths]
+def seen_together(places: Iterable[Place]) -> Iterator[Place]:
+    """The same files and folders, those in a store with what it says of them; what is not there has no mark.
+
+    It is asked once for those that follow each other in one folder.
+    """
+    for folder, own in groupby(places, lambda place: place.parent):
+        is_remote = isinstance(folder, RemotePath) and folder.is_dir()
+        found = {str(place): place for place in folder.iterdir()} if is_remote else {}
+        yield from (found.get(str(place), place) for place in own)
 
 
 def content_of(place: Place) -> bytes:

@@ -29,9 +29,10 @@ from neglab.columns import PathTexts
 from neglab.context.checkpoint import PromptDescription, read_checkpoint, write_checkpoint
 from neglab.corpus.file import FileCorpus
 from neglab.corpus.pos_tags import PosTagsCorpus
-from neglab.data.base import ImageFile, UnreadableImageError, read_image, read_undecoded
+from neglab.data.base import UnreadableImageError, read_image, read_undecoded
 from neglab.data.image_list import ImageListFile
 from neglab.data.names import given_names, read_lines
+from neglab.data.sources import ImageFile
 from neglab.data.tar import contents, members
 from neglab.data.webdataset import WebDataset
 from neglab.detector.saved import Recipe, Settings, read_detector, write_detector

@@ -40,7 +40,7 @@ class ArchiveFolder(ImageDataset):
             fetch(self.root, self.archive, self.md5)
         if not self.root.is_dir():
             raise self.missing("The image folder must exist")
-        (paths,) = images_by_folder([self.root])
+        paths, _ = images_by_folder([self.root])
         return self.counted(ImageList.of_files(paths, [-1] * len(paths)))
 
 

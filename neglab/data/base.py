@@ -3,107 +3,22 @@
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Int64
 from PIL import Image
 from torch import Tensor
 
-from neglab.columns import PathTexts, View
-from neglab.data.pictures import as_rgb, is_turned, plain_jpeg, upright
+from neglab.data.sources import GivenSources, ImageSource, Sources
 from neglab.data.view import RandomCrop
-from neglab.files import check_regular
-from neglab.places import Place, RemotePath
+from neglab.places import Place
 from neglab.types import UserError, Words
 
 COLLAPSED = re.compile(r"\w+:/[^/]")  # s3:/bucket: an address that was taken for a path
 
 logger = logging.getLogger(__name__)
-
-
-class ImageSource(ABC):
-    """One picture, wherever it lies. `str` of it is its name in tables."""
-
-    @property
-    def origin(self) -> Path | None:
-        """The file on the disk whose content decides the picture; None where `key` alone does."""
-        return None
-
-    @property
-    @abstractmethod
-    def key(self) -> str:
-        """Which picture of its origin it is, or a digest of its content."""
-
-    @abstractmethod
-    def open(self) -> Image.Image:
-        """The picture as it is stored. Errors are those of Pillow and of the file system."""
-
-    def rgb(self) -> Image.Image:
-        """The picture as a transform takes it. Errors are those of `open`, and ValueError for an unknown range."""
-        with self.open() as image:
-            return as_rgb(image)
-
-    def jpeg_or_rgb(self) -> bytes | Image.Image:
-        """The file, where that is a JPEG that a device can decode to `rgb`; otherwise `rgb`, whose errors it has."""
-        with self.open() as image:
-            return plain_jpeg(image) or as_rgb(image)
-
-
-@dataclass(frozen=True)
-class ImageFile(ImageSource):
-    """A file that is one picture."""
-
-    path: Place
-
-    @property
-    def origin(self) -> Path | None:
-        return self.path if isinstance(self.path, Path) else None
-
-    @property
-    def key(self) -> str:
-        return "" if isinstance(self.path, Path) else self.path.key
-
-    def open(self) -> Image.Image:
-        if isinstance(self.path, RemotePath):
-            return Image.open(BytesIO(self.path.read()))
-        check_regular(self.path)
-        return Image.open(self.path)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True)
-class Photo(ImageFile):
-    """A file that is one picture, turned as its EXIF orientation says: as people see it."""
-
-    @property
-    def key(self) -> str:
-        return f"{super().key} upright".strip()
-
-    def rgb(self) -> Image.Image:
-        with self.open() as image:
-            return as_rgb(upright(image))
-
-    def jpeg_or_rgb(self) -> bytes | Image.Image:
-        with self.open() as image:
-            return (None if is_turned(image) else plain_jpeg(image)) or as_rgb(upright(image))
-
-
-def file_at(text: str) -> ImageFile:
-    """The picture that is the file of this path."""
-    return ImageFile(Path(text))
-
-
-def photo_at(text: str) -> Photo:
-    """The photo that is the file of this path."""
-    return Photo(Path(text))
 
 
 @dataclass(frozen=True)
@@ -116,55 +31,31 @@ class ImageList:
         view: what is done to each image before the backbone's transform; None: nothing.
     """
 
-    sources: Sequence[ImageSource]
+    sources: Sources
     labels: tuple[int, ...]
     view: RandomCrop | None = None
 
     @classmethod
-    def of_files(cls, paths: Sequence[Place], labels: Sequence[int]) -> "ImageList":
-        """Of files; those on the disk are kept as a column."""
-        if all(isinstance(path, RemotePath) for path in paths[:1]):
-            return cls(tuple(map(ImageFile, paths)), tuple(labels))
-        texts = paths.texts if isinstance(paths, View) else PathTexts.of(map(str, paths))
-        return cls(View(texts, file_at), tuple(labels))
+    def of_files(cls, places: Iterable[Place], labels: Sequence[int]) -> "ImageList":
+        """Of files, all on the disk or all in a store."""
+        return cls(Sources.of_files(places), tuple(labels))
+
+    @classmethod
+    def of(cls, images: Iterable[ImageSource], labels: Sequence[int]) -> "ImageList":
+        """Of images that are there already: for sets of thousands, not of millions."""
+        return cls(GivenSources(images), tuple(labels))
 
     def upright(self) -> "ImageList":
         """For images of one's own: files are turned as people see them; benchmarks are read as they were published."""
-        if isinstance(self.sources, View):
-            return replace(self, sources=View(self.sources.texts, photo_at))
-        sources = (Photo(source.path) if isinstance(source, ImageFile) else source for source in self.sources)
-        return replace(self, sources=tuple(sources))
+        return replace(self, sources=self.sources.upright())
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Where each image lies, for tables."""
-        return self.sources.texts if isinstance(self.sources, View) else tuple(map(str, self.sources))
-
     def take(self, positions: Sequence[int]) -> "ImageList":
         """The images at these positions, in their order."""
-        sources = self.sources
-        chosen = sources.take(positions) if isinstance(sources, View) else tuple(sources[i] for i in positions)
-        return replace(self, sources=chosen, labels=tuple(self.labels[i] for i in positions))
-
-    def files(self) -> tuple[PathTexts, Int64[np.ndarray, " N"] | None]:
-        """The files on the disk that hold the pictures, each once, and the number of each picture's: -1 has none.
-
-        None: picture i is file i.
-        """
-        if isinstance(self.sources, View) and not self.sources.texts.have_repeats():
-            return self.sources.texts, None
-        number_of: dict[Path | None, int] = {None: -1}
-        numbers = [number_of.setdefault(source.origin, len(number_of) - 1) for source in self.sources]
-        return PathTexts.of(path for path in number_of if path is not None), np.array(numbers, dtype=np.int64)
-
-    def keys(self, start: int, end: int) -> Sequence[str]:
-        """The keys of these images, of which there is one at least. All files of a column have one."""
-        if isinstance(self.sources, View):
-            return [self.sources[start].key] * (end - start)
-        return [source.key for source in self.sources[start:end]]
+        labels = tuple(self.labels[i] for i in positions)
+        return replace(self, sources=self.sources.take(positions), labels=labels)
 
 
 @dataclass(frozen=True)

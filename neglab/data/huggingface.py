@@ -3,15 +3,17 @@
 import hashlib
 import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from neglab.data.base import About, ImageDataset, ImageList, ImageSource
+from neglab.columns import Numbers
+from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.names import Names, as_class_names, as_words, given_names, numbered, spoken
+from neglab.data.sources import ImageSource, MadeSources
 from neglab.files import read_bytes
 from neglab.types import UserError, Words
 
@@ -21,14 +23,14 @@ class RowImage(ImageSource):
     """The picture of a row.
 
     Attributes:
+        name: of dataset and split.
         rows: the dataset with that one column, its pictures not decoded; the images of a set share it.
         row: which row.
-        name: of dataset and split.
     """
 
+    name: str
     rows: Any
     row: int
-    name: str
 
     @property
     def key(self) -> str:
@@ -97,8 +99,7 @@ class HuggingFaceDataset(ImageDataset):
             rows = self._rows.select_columns([column]).cast_column(column, library.Image(decode=False))
         except (TypeError, ValueError, NotImplementedError) as error:  # Arrow's errors are of these kinds
             raise UserError(f"image_column must hold pictures; got {column} of {self.place}: {error}") from error
-        name = f"{self.name}/{self.split}"
-        sources = tuple(RowImage(rows, row, name) for row in range(len(rows)))
+        sources = MadeSources(partial(RowImage, f"{self.name}/{self.split}", rows), Numbers(range(len(rows))))
         return self.counted(ImageList(sources, self._labels[0] if self.labelled else (-1,) * len(sources)))
 
     @cached_property

@@ -3,20 +3,23 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from natsort import natsorted
 
-from neglab.columns import PathTexts, View, joined
+from neglab.columns import PathTexts
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.listed import on_disk, seen_files
+from neglab.data.listed import on_disk
 from neglab.data.names import Names, as_class_names, as_words, composed, given_names, spoken, warn_of_marks
 from neglab.data.pictures import is_junk, is_picture
-from neglab.places import AnyPlace, Place, RemotePath, place_of
+from neglab.places import Place, Places, RemotePath, packed, place_of, seen_together
 from neglab.types import UserError, Words
+
+Found = TypeVar("Found")
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +94,10 @@ class ImageFolder(ImageDataset):
     def images(self) -> ImageList:
         whole = not self.labelled and self._folders is None
         folders = [self._existing_root()] if whole else self._subfolders()
-        found = images_by_folder(folders)
+        paths, counts = images_by_folder(folders)
         if self.labelled and self._folders is None:
-            warn_of_layout(self.root, folders, found)
-        labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
-        return self.counted(ImageList.of_files(as_one(found), labels))
+            warn_of_layout(self.root, folders, paths.texts, counts)
+        return self.counted(ImageList.of_files(paths, labels_of(counts, self.labelled)))
 
     def _existing_root(self) -> Place:
         if not self.root.is_dir():
@@ -109,7 +111,7 @@ class ImageFolder(ImageDataset):
             folders = natsorted(sorted(found), key=lambda path: path.name)
         else:
             root = self._existing_root()
-            folders = list(seen_files([on_disk(root, name) for name in wanted]))
+            folders = list(seen_together([on_disk(root, name) for name in wanted]))
         if not folders:
             raise UserError(f"{self.root} must hold one subfolder per class; got none.{still_packed(self.root)}")
         if absent := [folder.name for folder in folders if not folder.is_dir()]:
@@ -120,38 +122,57 @@ class ImageFolder(ImageDataset):
         return folders
 
 
-def images_by_folder(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
-    """The images below each folder.
+def labels_of(counts: Sequence[int], labelled: bool = True) -> list[int]:
+    """The class of each image, by the number of each class's images; not `labelled`: none."""
+    return [label if labelled else -1 for label, count in enumerate(counts) for _ in range(count)]
+
+
+def images_by_folder(folders: Sequence[Place]) -> tuple[Places, list[int]]:
+    """The images below all folders, and how many lie below each.
 
     Raises:
         UserError: a folder has no image or cannot be read, or a name is not UTF-8.
     """
-    found = images_in(folders)
-    if empty := [folder for folder, paths in zip(folders, found, strict=True) if not paths]:
+    paths, counts = images_in(folders)
+    if empty := [folder for folder, count in zip(folders, counts, strict=True) if not count]:
         raise UserError(
             f"There must be at least one image in each folder; got none in {len(empty)}, such as {empty[0]}."
             f"{still_packed(empty[0])} Images are what Pillow opens, such as .jpg and .png files."
         )
-    return found
+    return paths, counts
 
 
-def images_below(folder: AnyPlace) -> Sequence[AnyPlace]:
+def images_below(folder: Place) -> Places:
     """The image files in a folder at any depth, as `images_in` finds them; may be none."""
     return images_in([folder])[0]
 
 
-def images_in(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
-    """The image files in each folder at any depth, in the order of their path.
+def images_in(folders: Sequence[Place]) -> tuple[Places, list[int]]:
+    """The image files in all folders, all of one kind, at any depth: each folder's in the order of their path.
 
     Hidden files and folders, and those that systems leave beside pictures, are passed over; so are files that do not
     end like a picture, which one line counts. Links are followed; one to a folder above it is left out with a warning.
 
+    Returns:
+        The files, and how many there are in each folder.
+
     Raises:
         UserError: a folder cannot be read, or a name is not UTF-8.
     """
-    skipped: Counter[str] = Counter()
+    skipped, counts = Counter[str](), list[int]()
+
+    def each(walk: Callable[[Any, Counter[str]], Iterator[Found]]) -> Iterator[Found]:
+        for folder in folders:
+            counts.append(0)
+            for file in walk(folder, skipped):
+                counts[-1] += 1
+                yield file
+
     try:
-        found = [_images_below(folder, skipped) for folder in folders]
+        if any(isinstance(folder, RemotePath) for folder in folders):
+            found = packed(each(_walk_store))
+        else:
+            found = Places(Path, PathTexts(each(_walk_disk)))
     except OSError as error:
         raise UserError(f"Folders of images must be readable; got {error.filename}: {error.strerror}.") from error
     if skipped:
@@ -162,25 +183,12 @@ def images_in(folders: Sequence[AnyPlace]) -> list[Sequence[AnyPlace]]:
         advice = " (pip install 'neglab[heic]' reads them)" if HEIC & set(skipped) else ""
         listed = ", ".join(kinds) + more + advice
         logger.warning("%d files below %s are no images: %s", skipped.total(), place, listed)
-    return found
+    return found, counts
 
 
-def as_one(found: Sequence[Sequence[Place]]) -> Sequence[Place]:
-    """The images of all folders, in their order."""
-    columns: list[View[Any]] = [paths for paths in found if isinstance(paths, View)]
-    return joined(columns) if len(columns) == len(found) else [path for paths in found for path in paths]
-
-
-def _images_below(folder: Place, skipped: Counter[str]) -> Sequence[Any]:
-    """Places of the folder's own kind."""
-    if isinstance(folder, RemotePath):
-        return list(_walk_store(folder, skipped))
-    return View(PathTexts(_plain(_walk(str(folder), _above(folder), skipped))), Path)
-
-
-def _plain(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Folders and names, without the "./" that `Path` leaves out."""
-    for folder, name in pairs:
+def _walk_disk(top: Path, skipped: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Folder and name of each image below a folder, without the "./" that `Path` leaves out."""
+    for folder, name in _walk(str(top), _above(top), skipped):
         try:
             f"{folder}{name}".encode()
         except UnicodeEncodeError as error:
@@ -251,24 +259,20 @@ def _above(folder: Path) -> frozenset[tuple[int, int]]:
     return frozenset((status.st_dev, status.st_ino) for status in (path.stat() for path in folder.resolve().parents))
 
 
-def warn_of_layout(root: Place, folders: Sequence[Place], found: Sequence[Sequence[Place]]) -> None:
+def warn_of_layout(root: Place, folders: Sequence[Place], paths: PathTexts, counts: Sequence[int]) -> None:
     """Say where subfolders hardly are the classes: they are named as splits, or hold folders of images themselves."""
     splits = [folder.name for folder in folders if folder.name.lower() in SPLITS]
-    deeper = [_folders_of(paths) for paths in found]
+    deeper = [paths.folders_of(start, end) for start, end in pairwise([0, *accumulate(counts)])]
     if len(splits) > 1 or len(splits) == len(folders):
         logger.warning("Each subfolder of %s is taken as a class; are %s splits of one set?", root, ", ".join(splits))
     elif (
-        all(folder not in parents for folder, parents in zip(folders, deeper, strict=True))
+        all(str(folder) not in parents for folder, parents in zip(folders, deeper, strict=True))
         and max(map(len, deeper)) > 1
     ):
         example = min(max(deeper, key=len))
         logger.warning(
             "Each subfolder of %s is taken as a class; are their own, such as %s, the classes?", root, example
         )
-
-
-def _folders_of(paths: Sequence[Place]) -> set[Place]:
-    return set(map(Path, paths.texts.folders)) if isinstance(paths, View) else {path.parent for path in paths}
 
 
 def still_packed(folder: Place) -> str:

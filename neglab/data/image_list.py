@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 
+from neglab.columns import Texts
 from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.listed import listed_files, on_disk
-from neglab.data.names import Names, as_words, check_counted_from_0, given_names, read_lines
+from neglab.data.names import Names, as_words, check_counted_from_0, each_line, given_names
 from neglab.places import Place, place_of
 from neglab.types import UserError, Words
 
@@ -52,22 +53,24 @@ class ImageListFile(ImageDataset):
     def images(self) -> ImageList:
         if not self.list_path.is_file():
             raise self.missing("The list of images must exist")
-        rows = [_path_and_label(line) for line in read_lines(self.list_path)]
-        labels = self._class_labels(rows) if self.labelled else [-1] * len(rows)
-        return listed_files(
-            self, [(on_disk(self.root, path), label) for (path, _), label in zip(rows, labels, strict=True)]
-        )
+        names, labels, known = Texts(), list[int | None](), dict[int | None, int | None]()
+        for line in each_line(self.list_path):
+            name, label = _path_and_label(line)
+            names.append(name)
+            labels.append(known.setdefault(label, label))  # one number of each
+        own = self._class_labels(names, labels) if self.labelled else [-1] * len(names)
+        return listed_files(self, ((on_disk(self.root, name), label) for name, label in zip(names, own, strict=True)))
 
-    def _class_labels(self, rows: Sequence[tuple[str, int | None]]) -> list[int]:
+    def _class_labels(self, names: Texts, labels: Sequence[int | None]) -> list[int]:
         num_classes = len(self.class_names())
-        check_counted_from_0([label for _, label in rows if label is not None], num_classes, str(self.list_path))
-        for path, label in rows:
+        check_counted_from_0((label for label in labels if label is not None), num_classes, str(self.list_path))
+        for path, label in zip(names, labels, strict=True):
             if label is None or not 0 <= label < num_classes:
                 raise UserError(
                     f"Each line of {self.list_path} must end with a label from 0 to {num_classes - 1}, one per class "
                     f"name; got {label} for {path}. Mend the list, or id_dataset.class_names."
                 )
-        return [label for _, label in rows if label is not None]
+        return [label for label in labels if label is not None]
 
 
 def _path_and_label(line: str) -> tuple[str, int | None]:

@@ -1,14 +1,18 @@
 """Images of ImageNet classes: any subset of the 1000 by WordNet id, from one folder, without copying."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+from neglab.columns import Numbers
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.image_folder import as_one, images_below, images_in
+from neglab.data.image_folder import images_below, images_in, labels_of
 from neglab.data.listed import whole_tables
 from neglab.data.names import Names, given_names, read_lines, synsets_of
 from neglab.data.wnids import BY_INDEX, NAMES, WNIDS
+from neglab.places import Places
 from neglab.types import UserError, Words
 
 LABEL_LISTS = ("val.txt", "LOC_val_solution.csv", "ILSVRC2012_devkit_t12")
@@ -50,16 +54,15 @@ class ImageNetFolder(ImageDataset):
         wnids = self.wnids()
         subfolders = {path.name for path in self.root.iterdir() if path.is_dir()}
         if self._label_list or subfolders.isdisjoint((*WNIDS, "0")):
-            found = self._by_label_list(wnids)
+            paths, counts = self._by_label_list(wnids)
         else:
-            found = self._by_subfolder(wnids, subfolders)
-        if absent := [wnid for wnid, paths in zip(wnids, found, strict=True) if not paths]:
+            paths, counts = self._by_subfolder(wnids, subfolders)
+        if absent := [wnid for wnid, count in zip(wnids, counts, strict=True) if not count]:
             raise UserError(
                 f"Each class must have images; {len(absent)} of {len(wnids)} have none in {self.root}, such as "
                 f"{absent[0]} ({NAMES[absent[0]]}). Was the archive extracted in part? Extract it again."
             )
-        labels = [label if self.labelled else -1 for label, paths in enumerate(found) for _ in paths]
-        return self.counted(ImageList.of_files(as_one(found), labels))
+        return self.counted(ImageList.of_files(paths, labels_of(counts, self.labelled)))
 
     def class_keys(self) -> Sequence[str]:
         return self.wnids()
@@ -76,22 +79,24 @@ class ImageNetFolder(ImageDataset):
             )
         return tuple(wnids)
 
-    def _by_subfolder(self, wnids: Sequence[str], subfolders: set[str]) -> list[Sequence[Path]]:
-        """The images of each class."""
+    def _by_subfolder(self, wnids: Sequence[str], subfolders: set[str]) -> tuple[Places, list[int]]:
+        """The images, class by class, and how many each has."""
         names = [wnid if wnid in subfolders else str(WNIDS.index(wnid)) for wnid in wnids]
         there = [name for name in names if name in subfolders]
-        found = dict(zip(there, images_in([self.root / name for name in there]), strict=True))
-        return [found.get(name, []) for name in names]
+        paths, counts = images_in([self.root / name for name in there])
+        count_of = dict(zip(there, counts, strict=True))
+        return paths, [count_of.get(name, 0) for name in names]
 
-    def _by_label_list(self, wnids: Sequence[str]) -> list[Sequence[Path]]:
-        """The listed images of each class."""
+    def _by_label_list(self, wnids: Sequence[str]) -> tuple[Places, list[int]]:
+        """The listed images, class by class, and how many each has."""
         label_list = Path(self._label_list).expanduser() if self._label_list else self._usual_label_list()
         wnid_of = dict(_read_labels(label_list))
-        members: dict[str, list[Path]] = {wnid: [] for wnid in WNIDS}
-        for path in images_below(self.root):
-            if path.stem in wnid_of:
-                members[wnid_of[path.stem]].append(path)
-        return [members[wnid] for wnid in wnids]
+        paths, members = images_below(self.root), {wnid: Numbers() for wnid in WNIDS}
+        for position, (_, name) in enumerate(paths.texts.pairs()):
+            if wnid := wnid_of.get(os.path.splitext(name)[0]):
+                members[wnid].append(position)
+        own = [members[wnid] for wnid in wnids]
+        return paths.take(chain.from_iterable(own)), list(map(len, own))
 
     def _usual_label_list(self) -> Path:
         places = [folder / name for folder in (self.root, self.root.parent) for name in LABEL_LISTS]

@@ -2,23 +2,30 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unicodedata import normalize
 
 from neglab.data.base import ImageDataset, ImageList
-from neglab.places import AnyPlace, Place, RemotePath, is_address, seen_together
+from neglab.places import AnyPlace, Place, Places, RemotePath, is_address, packed, seen_together
 from neglab.types import UserError
 
 
-def listed_files(dataset: ImageDataset, rows: Sequence[tuple[Place, int]]) -> ImageList:
+def listed_files(dataset: ImageDataset, rows: Iterable[tuple[Place, int]]) -> ImageList:
     """The named images with their class; one that is missing is found when it is read, with all its like.
 
     Raises:
         UserError: none of them exists.
     """
-    paths, labels = seen_files([path for path, _ in rows]), [label for _, label in rows]
+    labels: list[int] = []
+
+    def listed() -> Iterator[Place]:
+        for path, label in rows:
+            labels.append(label)
+            yield path
+
+    paths = seen_files(packed(listed()))
     if not any(map(is_there, paths)):
         tried = f", which {paths[0]} does not" if paths else "; the list is empty"
         raise dataset.missing(f"One of the listed images at least must exist{tried}")
@@ -30,13 +37,12 @@ def is_there(path: Place) -> bool:
     return bool(path.mark) if isinstance(path, RemotePath) else os.path.isfile(path)
 
 
-def seen_files(paths: Sequence[Place]) -> Sequence[Place]:
-    """The same files, those in a store with what it says of them."""
-    remote = [path for path in paths if isinstance(path, RemotePath)]
-    if not remote:
-        return paths
-    seen = iter(seen_together(remote))
-    return [next(seen) if isinstance(path, RemotePath) else path for path in paths]
+def seen_files(files: Places) -> Places:
+    """The same files, those in a store with what it says of them; it is asked once for each folder."""
+    if files.make is Path:
+        return files
+    order = files.texts.by_folder()
+    return packed(seen_together(files.take(map(int, order)))).take(map(int, order.argsort()))
 
 
 def on_disk(root: AnyPlace, name: str) -> AnyPlace:

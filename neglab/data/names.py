@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from reprlib import repr as short_repr
@@ -19,19 +19,25 @@ from neglab.wordnet import synset_of_wnid
 logger = logging.getLogger(__name__)
 
 Names = object  # what a person gives; `given_names` says what is wrong with it
+LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")  # as str.splitlines has it
 WNID = re.compile(r"n\d{8}(?!\d)")
 MARKED = re.compile(r"[\[\]{}]|\A[\"']|[,;\"']\Z")  # what is left of a list in another language
 NUMBERED = re.compile(r"(\d+)[\s.,:;)_-]+\S")
 LISTS = ("id2label", "class_names", "classes", "names")  # where model configs and data files keep theirs
 
 
-def read_lines(path: str | Place) -> list[str]:
+def each_line(path: str | Place) -> Iterator[str]:
     """The lines of a UTF-8 text file without surrounding spaces; empty ones are left out.
 
     Raises:
         UserError: the file is missing or not UTF-8.
     """
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return filter(None, (found[0].strip() for found in LINE.finditer(read_text(path))))
+
+
+def read_lines(path: str | Place) -> list[str]:
+    """All of `each_line`."""
+    return list(each_line(path))
 
 
 def given_names(names: Names, of: Sequence[str] = ()) -> list[str] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from neglab.data.base import ImageDataset, ImageList
 from neglab.data.image_folder import images_below
 from neglab.data.listed import seen_files
-from neglab.places import Place, place_of
+from neglab.places import Place, packed, place_of
 from neglab.types import UserError, Words
 
 PHOTOS = "images"  # what a person calls them, and their name among the embedded sets
@@ -34,7 +34,7 @@ class Photos(ImageDataset):
         path = place_of(str(place))
         if not path.exists():
             raise UserError(f"{key} must be a folder of images, or one image; there is no {path}.")
-        paths = images_below(path) if path.is_dir() else seen_files([path])
+        paths = images_below(path) if path.is_dir() else seen_files(packed([path]))
         if not paths:
             raise UserError(f"{key} must hold at least one image, at any depth; got none below {path}.")
         return cls(paths, turned)

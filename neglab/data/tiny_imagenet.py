@@ -4,7 +4,7 @@ from pathlib import Path
 
 from neglab.data.archive import fetch
 from neglab.data.base import About, ImageDataset, ImageList
-from neglab.data.image_folder import images_by_folder
+from neglab.data.image_folder import images_by_folder, labels_of
 from neglab.data.listed import listed_files, whole_tables
 from neglab.data.names import read_lines, synsets_of
 from neglab.types import UserError, Words
@@ -46,13 +46,13 @@ class TinyImageNet(ImageDataset):
     def images(self) -> ImageList:
         label_of = {wnid: label for label, wnid in enumerate(self._wnids())}
         if self.split == "train":
-            found = images_by_folder([self.root / "train" / wnid / "images" for wnid in label_of])
-            rows = [(path, label) for label, paths in enumerate(found) for path in paths]
+            paths, counts = images_by_folder([self.root / "train" / wnid / "images" for wnid in label_of])
+            rows = zip(paths, labels_of(counts), strict=True)
         else:
             listed = [line.split("\t") for line in read_lines(self.root / "val" / "val_annotations.txt")]
             with whole_tables(self.root):
                 rows = [(self.root / "val" / "images" / name, label_of[wnid]) for name, wnid, *_ in listed]
-        return listed_files(self, [(path, label if self.labelled else -1) for path, label in rows])
+        return listed_files(self, ((path, label if self.labelled else -1) for path, label in rows))
 
     def _wnids(self) -> list[str]:
         if self.download:

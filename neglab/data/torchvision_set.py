@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 import torchvision
 from PIL import Image
 
-from neglab.data.base import About, ImageDataset, ImageFile, ImageList, ImageSource
+from neglab.columns import Numbers
+from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.names import Names, as_words, given_names, spoken
+from neglab.data.sources import ImageSource, MadeSources, Sources
 from neglab.types import UserError, Words
 
 
@@ -22,22 +24,25 @@ class ArrayImage(ImageSource):
     """A picture in memory.
 
     Attributes:
-        pixels: [H, W] or [H, W, 3], uint8.
-        name: of its set and its number there.
+        name: of its set.
+        pixels: [N, H, W] or [N, H, W, 3], uint8, of all pictures of the set, which share them.
+        number: which of them it is.
     """
 
-    pixels: np.ndarray
     name: str
+    pixels: np.ndarray
+    number: int
 
     @property
     def key(self) -> str:
-        return f"{self.pixels.shape} {hashlib.sha256(self.pixels.tobytes()).hexdigest()}"
+        own = self.pixels[self.number]
+        return f"{own.shape} {hashlib.sha256(own.tobytes()).hexdigest()}"
 
     def open(self) -> Image.Image:
-        return Image.fromarray(self.pixels)
+        return Image.fromarray(self.pixels[self.number])
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}/{self.number:06d}"
 
 
 class TorchvisionDataset(ImageDataset):
@@ -116,7 +121,7 @@ class TorchvisionDataset(ImageDataset):
         return [found for found in kept if found is not None]
 
     @cached_property
-    def _pictures(self) -> tuple[tuple[ImageSource, ...], tuple[int, ...]]:
+    def _pictures(self) -> tuple[Sources, tuple[int, ...]]:
         return _sources_and_labels(self._loaded, self.name)
 
     @cached_property
@@ -138,7 +143,7 @@ class TorchvisionDataset(ImageDataset):
         raise self.missing(f"torchvision's {self.name} must be there, or {wish} ({reason})") from reason
 
 
-def _sources_and_labels(dataset: Any, name: str) -> tuple[tuple[ImageSource, ...], tuple[int, ...]]:
+def _sources_and_labels(dataset: Any, name: str) -> tuple[Sources, tuple[int, ...]]:
     """The pictures of a torchvision set and their classes, by the attributes in which its classes keep them."""
 
     def first(*attributes: str) -> Any:
@@ -149,10 +154,10 @@ def _sources_and_labels(dataset: Any, name: str) -> tuple[tuple[ImageSource, ...
     else:
         paths, labels = first("_image_files", "_images"), first("targets", "labels", "_labels")
     if paths is not None:
-        return tuple(ImageFile(Path(path)) for path in paths), tuple(map(int, labels))
+        return Sources.of_files(map(Path, paths)), tuple(map(int, labels))
     pixels = np.asarray(first("data"))
     if labels is None or pixels.dtype != np.uint8:
         raise UserError(f"torchvision's {name} keeps neither files nor pixels. Read its images with image_folder.")
     if pixels.ndim == 4 and pixels.shape[1] == 3:  # SVHN and STL10 put the colours first
         pixels = pixels.transpose(0, 2, 3, 1)
-    return tuple(ArrayImage(image, f"{name}/{i:06d}") for i, image in enumerate(pixels)), tuple(map(int, labels))
+    return MadeSources(partial(ArrayImage, name, pixels), Numbers(range(len(pixels)))), tuple(map(int, labels))

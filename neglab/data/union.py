@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from neglab.data.base import About, ImageDataset, ImageList
+from neglab.data.sources import JoinedSources
 from neglab.places import Place
 from neglab.types import UserError, Words
 
@@ -40,7 +41,7 @@ class UnionOfSets(ImageDataset):
 
     def images(self) -> ImageList:
         parts = [(dataset.images(), self._places(name, dataset)) for name, dataset in self.datasets.items()]
-        sources = tuple(source for images, _ in parts for source in images.sources)
+        sources = JoinedSources([images.sources for images, _ in parts])
         labels = tuple(places[label] for images, places in parts for label in images.labels)
         return self.counted(ImageList(sources, labels))
 

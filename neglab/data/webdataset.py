@@ -5,15 +5,17 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from PIL import Image
 
-from neglab.data.base import About, ImageDataset, ImageList, ImageSource
+from neglab.columns import Numbers, Texts
+from neglab.data.base import About, ImageDataset, ImageList
 from neglab.data.names import Names, as_words, given_names, numbered, spoken
 from neglab.data.pictures import is_junk, is_picture
-from neglab.data.tar import Content, contents, members
+from neglab.data.sources import ImageSource, MadeSources
+from neglab.data.tar import Content, Member, contents, members
 from neglab.files import decode, open_regular
 from neglab.places import Place, RemotePath, place_of
 from neglab.types import UserError, Words
@@ -99,21 +101,29 @@ class WebDataset(ImageDataset):
         return self._shards()
 
     def images(self) -> ImageList:
-        sources = tuple(image for image, _ in self._pairs)
+        sources, _ = self._content
         return self.counted(ImageList(sources, self._labels[0] if self.labelled else (-1,) * len(sources)))
 
     @cached_property
     def _labels(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """The class of each image, and the class names."""
-        return numbered([label for _, label in self._pairs], given_names(self._names), self.place)
+        return numbered(self._content[1], given_names(self._names), self.place)
 
     @cached_property
-    def _pairs(self) -> list[tuple[TarImage, int | str]]:
+    def _content(self) -> tuple[MadeSources, list[int | str]]:
         """Every image with its label as it stands in its shard."""
-        pairs = [pair for shard in self._shards() for pair in self._read(shard)]
-        if not pairs:
+        shards, labels, known = tuple(self._shards()), list[int | str](), dict[int | str, int | str]()
+        numbers, starts, sizes, names = Numbers(), Numbers(), Numbers(), Texts()
+        for number, shard in enumerate(shards):
+            for image, label in self._read(shard):
+                numbers.append(number)
+                starts.append(image.start)
+                sizes.append(image.size)
+                names.append(image.name)
+                labels.append(known.setdefault(label, label))  # one text of each
+        if not labels:
             raise UserError(f"Shards must hold at least one image; got none in {self.place}.")
-        return pairs
+        return MadeSources(partial(_image_in, shards), numbers, starts, sizes, names), labels
 
     def _shards(self) -> Sequence[Place]:
         if isinstance(self.root, RemotePath):
@@ -125,11 +135,11 @@ class WebDataset(ImageDataset):
             raise self.missing("There must be shards that end with .tar, not compressed")
         return shards
 
-    def _read(self, shard: Place) -> Iterator[tuple[TarImage, int | str]]:
+    def _read(self, shard: Place) -> Iterator[tuple[Member, int | str]]:
         wanted, _, key = self.label.partition(".")
         with contents(shard) as content:
             for sample, found in _samples(shard, content):
-                image = self._image(sample, found)
+                image = self._image(shard, sample, found)
                 if image is None:
                     continue
                 if not self.labelled:
@@ -137,14 +147,14 @@ class WebDataset(ImageDataset):
                     continue
                 if (member := found.get(wanted.lower())) is None:
                     raise UserError(
-                        f"Each image must have a label beside it; got no {sample}.{wanted} for {image}. Set "
-                        "id_dataset.label to cls, txt or json.KEY, whichever the shards hold, and pack what belongs "
-                        "together side by side."
+                        f"Each image must have a label beside it; got no {sample}.{wanted} for {shard}/{image.name}. "
+                        "Set id_dataset.label to cls, txt or json.KEY, whichever the shards hold, and pack what "
+                        "belongs together side by side."
                     )
                 label = content[member.start : member.start + member.size]
                 yield image, _label(label, key, f"{shard}/{member.name}")
 
-    def _image(self, sample: str, found: Mapping[str, TarImage]) -> TarImage | None:
+    def _image(self, shard: Place, sample: str, found: Mapping[str, Member]) -> Member | None:
         """The image of a sample; None where it has none."""
         if self.image is not None:
             endings = self.image.lower().split(";")
@@ -152,9 +162,8 @@ class WebDataset(ImageDataset):
         pictures = {ending: member for ending, member in found.items() if is_picture(member.name)}
         if len(pictures) > 1:
             raise UserError(
-                f"Each sample must have one image; {sample} in {next(iter(pictures.values())).shard} has "
-                f"{', '.join(pictures)}. Set image to the one that counts, such as id_dataset.image={min(pictures)} "
-                f"(of an OOD set ood_datasets.NAME.image)."
+                f"Each sample must have one image; {sample} in {shard} has {', '.join(pictures)}. Set image to the one "
+                f"that counts, such as id_dataset.image={min(pictures)} (of an OOD set ood_datasets.NAME.image)."
             )
         return next(iter(pictures.values()), None)
 
@@ -167,9 +176,13 @@ def _stored_shards(root: RemotePath) -> list[RemotePath]:
     return sorted(entry for entry in fitting if entry.mark)
 
 
-def _samples(shard: Place, content: Content) -> Iterator[tuple[str, dict[str, TarImage]]]:
+def _image_in(shards: Sequence[Place], number: int, start: int, size: int, name: str) -> TarImage:
+    return TarImage(shards[number], start, size, name)
+
+
+def _samples(shard: Place, content: Content) -> Iterator[tuple[str, dict[str, Member]]]:
     """The samples of a shard in its order: what they are called, and their members by ending."""
-    name, found = "", dict[str, TarImage]()
+    name, found = "", dict[str, Member]()
     for member in members(shard, content):
         folder, slash, last = member.name.rpartition("/")
         stem, dot, ending = last.partition(".")
@@ -180,7 +193,7 @@ def _samples(shard: Place, content: Content) -> Iterator[tuple[str, dict[str, Ta
             yield name, found
             found = {}
         name = sample
-        found[ending] = TarImage(shard, member.start, member.size, member.name)
+        found[ending] = member
     if found:
         yield name, found
 

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from neglab.backbone.base import ImageTransform
-from neglab.data.base import UNREADABLE, Photo, UnreadableImageError, read_image
+from neglab.data.base import UNREADABLE, UnreadableImageError, read_image
 from neglab.data.image_folder import images_below
 from neglab.data.pictures import as_rgb, upright
+from neglab.data.sources import Photo
 from neglab.types import UserError
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
@@ -78,7 +79,7 @@ def _files(path: Path) -> Iterator[Path]:
     if not os.path.isdir(path):  # a path that is too long is no error there
         yield path
     elif found := images_below(path):
-        yield from found
+        yield from map(Path, found.texts)
     else:
         raise UserError(f"There must be at least one image in a folder; got none below {path}.")
 

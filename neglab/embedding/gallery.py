@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
-from neglab.data.base import ImageList, ImageSource
+from neglab.data.base import ImageList
+from neglab.data.sources import JoinedSources
 from neglab.types import LabelledEmbeddings
 
 
@@ -15,21 +17,31 @@ class Gallery:
     """Finds an image by its embedding. Each is computed once and never changed, so equal bits mean the same image.
 
     Args:
-        embedded: embeddings of each set, with the names of the images that could be read.
+        embedded: embeddings of each set, with the positions of the images that could be read.
         images: of each set.
     """
 
     def __init__(self, embedded: Mapping[str, LabelledEmbeddings], images: Mapping[str, ImageList]) -> None:
-        self._sources: dict[bytes, ImageSource] = {}
-        for name, rows in embedded.items():
-            by_name = {str(source): source for source in images[name].sources}
-            for key, path in zip(_keys(rows.embeddings), rows.paths, strict=True):
-                self._sources[key] = by_name[path]
+        keys = np.concatenate([_keys(rows.embeddings) for rows in embedded.values()])
+        order = keys.argsort(kind="stable")
+        self._keys = keys[order]
+        places = [map(int, rows.positions.numpy()) for rows in embedded.values()]  # pyright: ignore[reportOptionalMemberAccess]
+        own = [images[name].sources.take(positions) for name, positions in zip(embedded, places, strict=True)]
+        self._sources = JoinedSources(own).take(map(int, order))
 
     def pictures(self, embeddings: Float[Tensor, "K D"]) -> list[Image.Image]:
-        """The picture of each row, in RGB."""
-        return [self._sources[key].rgb() for key in _keys(embeddings)]
+        """The picture of each row, in RGB.
+
+        Raises:
+            KeyError: a row is of no image.
+        """
+        keys = _keys(embeddings)
+        places = self._keys.searchsorted(keys, "right") - 1
+        if (self._keys[places] != keys).any():
+            raise KeyError("an embedding of no image of the run")
+        return [self._sources.at(place).rgb() for place in places.tolist()]
 
 
-def _keys(embeddings: Float[Tensor, "K D"]) -> list[bytes]:
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in embeddings.cpu().contiguous().numpy()]
+def _keys(embeddings: Float[Tensor, "K D"]) -> Shaped[np.ndarray, " K"]:
+    rows = embeddings.cpu().contiguous().numpy()
+    return np.fromiter((hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows), "S16", len(rows))

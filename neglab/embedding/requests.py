@@ -105,7 +105,7 @@ class ImageRequest:
         keeps_files: bool = False,
     ) -> None:
         self.width, self.images, self.unit = width, images, unit
-        files, self._file_of = images.files()
+        files, self._file_of = images.sources.files()
         self._marks = store.file_marks(files, hashed)
         whole = {**identity, "images": self._contents(), "view": str(images.view)}
         self.entry = store.entry(whole, kind=identity["kind"], num_images=len(images))
@@ -120,7 +120,7 @@ class ImageRequest:
                 numbers = self._file_of[start:end].tolist()
                 of = {i: self._marks.texts(i, i + 1)[0] if i >= 0 else "" for i in {*numbers}}
                 digests = [of[i] for i in numbers]
-            yield from zip(digests, self.images.keys(start, end), strict=True)
+            yield from zip(digests, self.images.sources.keys(start, end), strict=True)
 
     def numbers(self) -> Int64[np.ndarray, "N 2"]:
         """128 bits of what decides each picture; zeros for one whose file cannot be read."""
@@ -130,7 +130,7 @@ class ImageRequest:
             found, lacks_file = np.vstack([found, [(0, 0)]])[self._file_of], self._file_of < 0
         is_unknown = ~(found.any(axis=1) | lacks_file)
         for start, end in chunks(len(self)):
-            keys = self.images.keys(start, end)
+            keys = self.images.sources.keys(start, end)
             of = {key: number_of(key) for key in {*keys}}
             found[start:end] ^= np.array([of[key] for key in (keys if len(of) > 1 else keys[:1])])
         found[is_unknown] = 0

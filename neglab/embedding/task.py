@@ -11,7 +11,9 @@ from msgspec.json import encode
 from torch import Tensor
 
 from neglab.backbone.base import Backbone
-from neglab.data.base import ImageFile, ImageList, ImageSource, Photo
+from neglab.columns import Numbers, PathTexts, Texts
+from neglab.data.base import ImageList
+from neglab.data.sources import ImageFile, ImageSource, MadeSources, Photo
 from neglab.data.view import RandomCrop
 from neglab.data.webdataset import TarImage
 from neglab.embedding.module import EmbeddingBatches, EmbeddingJob, ImageJob, PartFolders, TextJob
@@ -20,7 +22,7 @@ from neglab.files import DamagedError, decode
 from neglab.types import UserError
 
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class FileRecord(Struct, array_like=True):
@@ -28,15 +30,9 @@ class FileRecord(Struct, array_like=True):
 
     path: str
     start: Count = 0
-    size: Annotated[int, Meta(ge=-1)] = -1  # -1: the whole file
+    size: Annotated[int, Meta(ge=-1, le=2**63 - 1)] = -1  # -1: the whole file
     name: str = ""
     upright: bool = False
-
-    def source(self) -> ImageSource:
-        path = Path(self.path)
-        if self.upright:
-            return Photo(path)
-        return ImageFile(path) if self.size < 0 else TarImage(path, self.start, self.size, self.name)
 
 
 class ImagesRecord(Struct, tag="images"):
@@ -144,12 +140,22 @@ def _record(source: ImageSource) -> FileRecord | None:
     return None  # in an object store too: whoever reaches the key-value store must not send helpers to addresses
 
 
+def _source(path: str, name: str, start: int, size: int, upright: int) -> ImageSource:
+    place = Path(path)
+    if upright:
+        return Photo(place)
+    return ImageFile(place) if size < 0 else TarImage(place, start, size, name)
+
+
 def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:
     content = record.content
     if isinstance(content, TextsRecord):
         num_tokens = torch.tensor(content.num_tokens, dtype=torch.long)
         return TextJob(record.key, content.texts, num_tokens, backbone.tokenize, record.batch_size)
-    sources = tuple(file.source() for file in content.files)
+    files = content.files
+    numbers = (Numbers(getattr(file, name) for file in files) for name in ("start", "size", "upright"))
+    names = Texts(file.name for file in files)
+    sources = MadeSources(_source, PathTexts.of(file.path for file in files), names, *numbers)
     view = None if content.seed is None else RandomCrop(content.seed)
     images = ImageList(sources, (-1,) * len(sources), view)
     transform = backbone.loading_transform(resize=not content.keeps_size)

@@ -35,7 +35,7 @@ def readable(
     """
     unreadable, labels = manifest.unreadable, torch.tensor(images.labels)
     if not unreadable:
-        return LabelledEmbeddings(embeddings, labels, images.names, torch.arange(len(images)))
+        return LabelledEmbeddings(embeddings, labels, images.sources.names, torch.arange(len(images)))
     listed = "\n".join(f"  {images.sources[i]}: {reason}" for i, reason in list(unreadable.items())[:SHOWN])
     message = f"{len(unreadable)} of {len(images)} images of {name} cannot be read:\n{listed}"
     if len(unreadable) > most:
@@ -44,5 +44,5 @@ def readable(
     is_readable = torch.ones(len(images), dtype=torch.bool)
     is_readable[list(unreadable)] = False
     kept = is_readable.nonzero().flatten()
-    paths = texts_at(images.names, map(int, kept.numpy()))  # one number at a time, where a list would be long
+    paths = texts_at(images.sources.names, map(int, kept.numpy()))  # one number at a time, where a list would be long
     return LabelledEmbeddings(rows_at(embeddings, kept), labels[kept], paths, kept)

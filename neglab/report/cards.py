@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from neglab.config_check import ID
-from neglab.data.base import ImageFile
 from neglab.data.pictures import as_rgb
+from neglab.data.sources import ImageFile
 from neglab.plots.contact_sheet import SIZE, Card, thumbnail
 from neglab.results.examples import Example
 

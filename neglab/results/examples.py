@@ -134,7 +134,8 @@ def read_examples(path: Path) -> list[Example]:
 def sample_rows(parts: "Parts", examples: Sequence[Example]) -> list[tuple[Any, ...]]:
     """The examples with small pictures, for a dashboard; their columns are SAMPLE_COLUMNS."""
     sources = {
-        name: {str(source): source for source in dataset.images().sources} for name, dataset in parts.benchmark.items()
+        name: dataset.images().sources.named(example.path for example in examples if example.dataset == name)
+        for name, dataset in parts.benchmark.items()
     }
     rows: list[tuple[Any, ...]] = []
     for example in examples:

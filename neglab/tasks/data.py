@@ -16,9 +16,10 @@ from rich.table import Table
 
 from neglab.compose import compose, make, ood_nodes, settled
 from neglab.config_files import configs_folder
-from neglab.data.base import ImageDataset, ImageFile, ImageSource
+from neglab.data.base import ImageDataset
 from neglab.data.few_shot import FewShot
 from neglab.data.listed import is_there
+from neglab.data.sources import ImageFile, ImageSource
 from neglab.tasks.evaluate import run_choices
 from neglab.types import UserError
 

@@ -18,9 +18,10 @@ from rich.table import Table
 
 from neglab import digits
 from neglab.columns import texts_at
-from neglab.data.base import ImageDataset, ImageFile, UnreadableImageError, read_image
+from neglab.data.base import ImageDataset, UnreadableImageError, read_image
 from neglab.data.photos import PHOTOS, Photos
 from neglab.data.pictures import as_rgb, upright
+from neglab.data.sources import ImageFile
 from neglab.detector import Detector
 from neglab.detector.calibration import check_count
 from neglab.detector.predictions import Prediction

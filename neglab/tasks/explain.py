@@ -13,8 +13,9 @@ from neglab import digits
 from neglab.columns import texts_at
 from neglab.compose import build, settled
 from neglab.config_check import ID
-from neglab.data.base import ImageDataset, ImageSource
+from neglab.data.base import ImageDataset
 from neglab.data.photos import PHOTOS, Photos
+from neglab.data.sources import ImageSource
 from neglab.digits import percent
 from neglab.metrics.explanation import LabelShares, error_rates, firing_negatives, label_shares, theory_curve
 from neglab.pipeline import Material, gather
@@ -122,8 +123,8 @@ def draw_examples(
     """examples_<set>.png: of the ID set the images most like OOD, of an OOD set those most like ID."""
     images = material.images[name]
     chosen = shares.id_share.argsort(descending=name != ID)[:count].tolist()
-    pictures = {str(source): source for source in dataset.images().sources}
     paths = texts_at(images.paths, chosen)
+    pictures = dataset.images().sources.named(paths)
     examples = [example(i, pictures[path], shares, material.bank) for i, path in zip(chosen, paths, strict=True)]
     which = "ID images most like OOD" if name == ID else f"images of {name} most like ID"
     label_examples(examples, f"{title}: {which}", folder / f"examples_{name}.png")

@@ -1,5 +1,6 @@
 """The same pictures in every kind of container score the same, through the configs and the whole evaluation."""
 
+import gc
 import io
 import pickle
 import sys
@@ -13,6 +14,7 @@ import torchvision
 from PIL import Image
 
 from neglab.compose import build, compose
+from neglab.data.sources import ImageSource
 from neglab.pipeline import evaluate
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -82,13 +84,20 @@ def cifar10(root, monkeypatch):
 
 
 @pytest.fixture
-def score(overrides, root, monkeypatch):
-    def run(write):
+def parts_of(overrides, root, monkeypatch):
+    def built(write):
         kind = write.__name__
         groups = [f"id_dataset={kind}"] + ([] if kind == "cifar10" else [f"ood_datasets={kind}"])
         base = [text for text in overrides if not text.startswith(("id_dataset", "ood_datasets"))]
-        evaluation = evaluate(build(compose([*base, *groups, *write(root, monkeypatch), "method=mcm"], output=root)))
-        (pair,) = evaluation.pairs
+        return build(compose([*base, *groups, *write(root, monkeypatch), "method=mcm"], output=root))
+
+    return built
+
+
+@pytest.fixture
+def score(parts_of):
+    def run(write):
+        (pair,) = evaluate(parts_of(write)).pairs
         return pair.id_images, pair.ood_images
 
     return run
@@ -101,3 +110,16 @@ def test_every_container_scores_like_the_files(score, write):
         assert torch.equal(found.labels, expected.labels)
         assert torch.equal(found.predicted, expected.predicted)
         assert len(set(found.paths)) == len(expected.paths)
+
+
+@pytest.mark.parametrize("write", [image_folder, image_list, webdataset, huggingface, cifar10])
+def test_no_image_is_an_object_until_it_is_asked_for(parts_of, write):
+    for dataset in parts_of(write).benchmark.values():
+        images = dataset.images()
+        gc.collect()
+        assert not [held for held in gc.get_objects() if issubclass(type(held), ImageSource)]
+        sources = pickle.loads(pickle.dumps(images)).sources
+        assert list(map(str, sources)) == list(images.sources.names) and len(sources) == len(images.labels)
+        last = str(sources[len(sources) - 1])
+        assert sources.named([last, "none"])[last].rgb().size == (32, 32) and len(sources.named(["none"])) == 0
+        assert [source.key for source in sources.take([3, 0])] == [sources[3].key, sources[0].key]

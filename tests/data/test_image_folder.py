@@ -10,8 +10,9 @@ import pytest
 from torchvision.transforms.functional import to_tensor
 
 from neglab.columns import PathTexts
-from neglab.data.base import About, ImageFile, UnreadableImageError, check_apart, read_image
+from neglab.data.base import About, UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder, images_below
+from neglab.data.sources import ImageFile
 from neglab.embedding.store import Store
 from neglab.types import UserError
 

@@ -1,6 +1,8 @@
 """Images, lists, shards and names at addresses are those that lie on a disk."""
 
+import gc
 import io
+import pickle
 import tarfile
 
 import fakes
@@ -11,16 +13,18 @@ from fsspec.implementations.memory import MemoryFileSystem
 from torchvision.transforms.functional import to_tensor
 
 from neglab.data.archive import ArchiveFolder
-from neglab.data.base import ImageFile, UnreadableImageError, check_apart, read_image
+from neglab.data.base import UnreadableImageError, check_apart, read_image
 from neglab.data.image_folder import ImageFolder
 from neglab.data.image_list import ImageListFile
+from neglab.data.listed import seen_files
 from neglab.data.names import given_names
 from neglab.data.photos import Photos
+from neglab.data.sources import ImageFile
 from neglab.data.webdataset import WebDataset
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
 from neglab.embedding.task import described
-from neglab.places import RemoteBytes, RemotePath, place_of, seen_together
+from neglab.places import RemoteBytes, RemotePath, packed, place_of
 from neglab.types import UserError
 
 BUCKET = "memory://bucket"
@@ -223,7 +227,9 @@ def test_folders_are_asked_once(store, monkeypatch):
     calls, ls = [], store.ls
     monkeypatch.setattr(store, "ls", lambda path, **options: calls.append(path) or ls(path, **options))
     monkeypatch.setattr(store, "info", lambda path: {"name": path, "type": "directory", "size": 0})
-    assert all(path.mark for path in seen_together([RemotePath(f"{BUCKET}/{i % 2}/{i}.png") for i in range(20)]))
+    files = [RemotePath(f"{BUCKET}/{i % 2}/{i}.png") for i in range(20)]
+    seen = list(seen_files(packed(files)))
+    assert seen == files and all(place.mark for place in seen)
     assert calls == ["/bucket/0", "/bucket/1"]
 
 
@@ -292,3 +298,19 @@ def test_a_store_of_embeddings_lies_on_a_disk(tmp_path):
     with pytest.raises(UserError, match="store must be a folder on a disk; got s3://bucket"):
         Store("s3://bucket")
     assert place_of(f"file://{tmp_path}") == tmp_path
+
+
+def test_an_object_is_four_columns(store):
+    store.pipe({f"/bucket/{i % 3}/{i:02d}.png": b"" for i in range(50)})
+    listed = image_list(BUCKET, [f"{i % 3}/{i:02d}.png 0" for i in range(50)], "memory://lists/l.txt")
+    for dataset in (ImageFolder(BUCKET, False, None, None, None), listed):
+        before = remote_paths()
+        images = dataset.images()
+        assert remote_paths() - before < 5  # of 50
+        assert sorted(images.sources.names) == sorted(f"{BUCKET}/{i % 3}/{i:02d}.png" for i in range(50))
+        assert len({source.key for source in pickle.loads(pickle.dumps(images)).sources}) == 50
+
+
+def remote_paths():
+    gc.collect()
+    return len([held for held in gc.get_objects() if type(held) is RemotePath])

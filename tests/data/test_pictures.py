@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from neglab.data.base import ImageFile, UnreadableImageError, read_image
+from neglab.data.base import UnreadableImageError, read_image
 from neglab.data.pictures import as_rgb, is_picture
+from neglab.data.sources import ImageFile
 
 GREY = np.arange(72, dtype=np.uint8).reshape(8, 9) * 3
 COLOURS = np.stack([GREY, GREY.T.reshape(8, 9), 255 - GREY], axis=-1)

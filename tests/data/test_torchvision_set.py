@@ -8,7 +8,8 @@ import pytest
 import torchvision
 from scipy.io import savemat
 
-from neglab.data.base import About, ImageFile
+from neglab.data.base import About
+from neglab.data.sources import ImageFile
 from neglab.data.torchvision_set import TorchvisionDataset
 from neglab.types import UserError
 

@@ -7,9 +7,11 @@ import fakes
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
-from neglab.data.base import About
+from neglab.data.base import About, UnreadableImageError, read_image
 from neglab.data.webdataset import WebDataset
+from neglab.embedding.store import Store
 from neglab.types import UserError
 
 
@@ -171,3 +173,15 @@ def test_mistakes(root, tmp_path, pictures):
     write_shard(tmp_path / "none" / "a.tar", {"a.txt": b"owl"})
     with pytest.raises(UserError, match="at least one image"):
         dataset(tmp_path / "none").images()
+
+
+@pytest.mark.parametrize("damage", [lambda shard: shard.unlink(), lambda shard: shard.write_bytes(b"x" * 700)])
+def test_a_member_that_is_gone_is_an_unreadable_image(root, damage):
+    images = dataset(root).images()
+    damage(root / "val-00.tar")
+    for source in images.sources[:2]:
+        with pytest.raises(UnreadableImageError):
+            read_image(source, to_tensor)
+    assert read_image(images.sources[2], to_tensor).shape == (3, 40, 36)
+    digests = Store(root / "store").file_marks(images.sources.files()[0])
+    assert [bool(text) for text in digests.texts(0, 2)] == [(root / "val-00.tar").exists(), True]

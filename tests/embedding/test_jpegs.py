@@ -10,8 +10,9 @@ from PIL import ExifTags, Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from neglab.backbone.open_clip import OpenCLIPBackbone
-from neglab.data.base import ImageFile, ImageList, Photo
+from neglab.data.base import ImageList
 from neglab.data.image_folder import ImageFolder
+from neglab.data.sources import ImageFile, Photo
 from neglab.data.view import RandomCrop
 from neglab.embedding import jpegs
 from neglab.embedding.embedder import Embedder, Loading
@@ -80,7 +81,7 @@ def images_in(folder):
 
 
 def job_of(paths, source=ImageFile):
-    images = ImageList(tuple(map(source, paths)), (-1,) * len(paths))
+    images = ImageList.of(map(source, paths), (-1,) * len(paths))
     return ImageJob("set", images, pil_to_tensor, len(paths), keeps_files=True)
 
 

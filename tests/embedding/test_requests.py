@@ -3,20 +3,24 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from torchvision.transforms.functional import to_tensor
 
-from neglab.data.base import ImageFile, ImageList, ImageSource
+from neglab.columns import Numbers, Texts
+from neglab.data.base import ImageList
 from neglab.data.image_folder import ImageFolder
 from neglab.data.shared import check_unshared
+from neglab.data.sources import ImageSource, JoinedSources, MadeSources, Sources
 from neglab.data.webdataset import TarImage
 from neglab.embedding import file_digests
 from neglab.embedding.requests import ImageRequest
 from neglab.embedding.store import Store
 from neglab.files import digest
+from neglab.places import RemotePath
 from neglab.types import UserError
 
 IDENTITY = {"kind": "image", "backbone": "b"}
@@ -34,6 +38,10 @@ class Cell(ImageSource):
 
     def open(self):
         raise OSError
+
+
+def cells(*keys):
+    return MadeSources(Cell, Texts(keys))
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +76,28 @@ def plain_key(contents):
 
 def test_entries_keep_their_keys(tmp_path, files):
     tar, missing = tmp_path / "set/1/1.png", tmp_path / "none.png"
-    sources = [TarImage(tar, 0, 3, "a"), Cell("f00"), ImageFile(missing), TarImage(tar, 3, 2, "b"), ImageFile(files[2])]
-    mixed = [(sha(tar), "0:3"), ("", "f00"), ("", ""), (sha(tar), "3:2"), (sha(files[2]), "")]
+    stored = [RemotePath(f"s3://b//{i}.png", f"mark{i}", i) for i in range(2)]
+    pieces = MadeSources(partial(TarImage, tar), Numbers([0, 3]), Numbers([3, 2]), Texts(["a", "b"]))
+    parts = [pieces, cells("f00"), Sources.of_files([missing]), Sources.of_files(files[2:]), Sources.of_files(stored)]
+    mixed = [(sha(tar), "0:3"), (sha(tar), "3:2"), ("", "f00"), ("", ""), *((sha(path), "") for path in files[2:])]
+    mixed += [("", "s3://b//0.png mark0 0"), ("", "s3://b//1.png mark1 1")]
+    together = ImageList(JoinedSources(parts), (0,) * len(mixed))
+    places = [9, 1, 4, 2, 0, 5]
+    turned = [(digest, f"{key} upright".strip() if i > 2 else key) for i, (digest, key) in enumerate(mixed)]
+    twice = JoinedSources([pieces, Sources.of_files(files[:2]), pieces.take([1])])
     cases = [
         (ImageList.of_files(files, [0] * 7), [(sha(path), "") for path in files]),
         (ImageList.of_files(files, [0] * 7).upright(), [(sha(path), "upright") for path in files]),
         (ImageList.of_files([*files, files[0], missing], [0] * 9), [(sha(p), "") for p in [*files, files[0], missing]]),
-        (ImageList(tuple(sources), (0,) * 5), mixed),
-        (ImageList((), ()), []),
+        (together, mixed),
+        (together.upright(), turned),
+        (together.take(places), [mixed[i] for i in places]),
+        (together.take(places).upright(), [turned[i] for i in places]),
+        (ImageList(twice, (0,) * 5), [*mixed[:2], *((sha(path), "") for path in files[:2]), mixed[1]]),
+        (ImageList.of(together.sources, together.labels), mixed),
+        (ImageList.of(together.sources, together.labels).take(places).upright(), [turned[i] for i in places]),
+        (ImageList.of_files([], []), []),
+        (ImageList(JoinedSources([]), ()), []),
     ]
     for images, contents in cases:
         assert request(tmp_path, images).entry.folder.name == plain_key(contents)
@@ -110,8 +132,8 @@ def test_pictures_are_found_in_other_lists(tmp_path, files, hashed):
         "id": ImageList.of_files([*files[:4], missing[0]], [0] * 5),
         "ood": ImageList.of_files([files[4], missing[1], files[3], copy], [-1] * 4),
         "turned": ImageList.of_files(files[:4], [-1] * 4).upright(),
-        "cells": ImageList((Cell("1"), Cell("2")), (0, 0)),
-        "others": ImageList((Cell("3"), Cell("2")), (0, 0)),
+        "cells": ImageList(cells("1", "2"), (0, 0)),
+        "others": ImageList(cells("3", "2"), (0, 0)),
     }
     sets = {name: request(tmp_path, images, hashed) for name, images in lists.items()}
     for pair in (("id", "turned"), ("cells", "ood"), ("id", "cells")):
@@ -128,3 +150,13 @@ def test_a_folder_takes_few_bytes_for_each_image(tmp_path, files):
     found = request(tmp_path, images)
     assert found._marks.rows.nbytes == 32 * 7 and found._file_of is None
     assert np.array_equal(found.numbers()[:, 0] == 0, [False] * 7)
+
+
+def test_joined_files_are_looked_up_without_an_object_each(files, tmp_path, monkeypatch):
+    """Folders that are joined stay a column of paths, in the order in which tables of digests have them."""
+    parts = [Sources.of_files(files[:3]), cells("a"), Sources.of_files(files[3:])]
+    expected = Sources.files(JoinedSources(parts))
+    monkeypatch.setattr(JoinedSources, "at", None)
+    monkeypatch.setattr(JoinedSources, "__iter__", None)
+    found, numbers = JoinedSources(parts).files()
+    assert found == expected[0] and numbers.tolist() == expected[1].tolist() == [0, 1, 2, -1, 3, 4, 5, 6]
