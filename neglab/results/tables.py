@@ -27,7 +27,7 @@ LATEX = {
 
 
 NUMBER_WIDTH = 8  # of the longest number, such as "[-12.34,"
-LABEL_WIDTH = 14  # that are left for a method at least
+LABEL_WIDTH = 14  # that are left for a method at least; more where a word of it is longer, up to half of the screen
 FRAME = 3  # of a column: a space on either side, and a line
 
 
@@ -84,10 +84,11 @@ def for_console(table: ReportTable, width: int) -> list[Table]:
         width: of the console, in characters.
     """
     needed = [_longest_number(table, column) for column in range(len(table.headings))]
+    needed[0] = min(max(LABEL_WIDTH, _longest_word(table, 0)), width // 2)
     parts: list[list[int]] = [[]]
     for column in range(1, len(table.headings)):
         taken = sum(needed[known] + FRAME for known in (*parts[-1], column))
-        if parts[-1] and LABEL_WIDTH + FRAME + taken > width - 1:
+        if parts[-1] and needed[0] + FRAME + taken > width - 1:
             parts.append([])
         parts[-1].append(column)
     return [_rich(table, [0, *columns], needed, last=columns is parts[-1]) for columns in parts]
@@ -95,8 +96,11 @@ def for_console(table: ReportTable, width: int) -> list[Table]:
 
 def _longest_number(table: ReportTable, column: int) -> int:
     """Of a number's width, such as "[-12.34,"; other words are folded."""
-    words = [word for row in table.rows for word in row[column].split()]
-    return min(max(map(len, words), default=0), NUMBER_WIDTH)
+    return min(_longest_word(table, column), NUMBER_WIDTH)
+
+
+def _longest_word(table: ReportTable, column: int) -> int:
+    return max((len(word) for row in table.rows for word in row[column].split()), default=0)
 
 
 def _rich(table: ReportTable, columns: Sequence[int], needed: Sequence[int], last: bool) -> Table:
@@ -104,8 +108,8 @@ def _rich(table: ReportTable, columns: Sequence[int], needed: Sequence[int], las
     result.caption = escape("\n".join(table.notes)) if last else None
     for column in columns:
         # On a narrow screen the methods and headings are folded, not the numbers.
-        justify, least = ("right", needed[column]) if column else ("left", None)
-        result.add_column(escape(table.headings[column]), justify=justify, min_width=least, overflow="fold")
+        justify, heading = "right" if column else "left", escape(table.headings[column])
+        result.add_column(heading, justify=justify, min_width=needed[column], overflow="fold")
     for i, row in enumerate(table.rows):
         result.add_row(*(Text(row[j].replace("± ", "±"), "bold" if (i, j) in best else "") for j in columns))
     return result
