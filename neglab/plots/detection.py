@@ -108,9 +108,7 @@ def _placed(scores: Float[Tensor, " _"], is_logit: bool) -> Float[Tensor, " _"]:
     return scores.clamp(NEAREST, 1 - NEAREST).logit() if is_logit else scores
 
 
-def draw_scores(
-    panel: Axes, axis: ScoreAxis, id_scores: Float[Tensor, " _"], ood_scores: Float[Tensor, " _"]
-) -> None:
+def draw_scores(panel: Axes, axis: ScoreAxis, id_scores: Float[Tensor, " _"], ood_scores: Float[Tensor, " _"]) -> None:
     """Both histograms, and the score that 95% of the ID images reach."""
     for values, colour, label in ((id_scores, ID_COLOUR, "ID"), (ood_scores, OOD_COLOURS[0], "OOD")):
         # One outline: a patch per bin takes three times as long.
