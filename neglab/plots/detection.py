@@ -27,7 +27,7 @@ MOST_TICKS = 7
 TITLE_CHARACTERS, TITLE_LINE = 12, 0.17  # characters to an inch of width; inches of height to a line
 # Inches around and between panels. A layout engine would measure every text twice and take a fourth of a picture's
 # time, and a sweep draws these in every job.
-HISTOGRAMS = {"left": 0.1, "right": 0.1, "bottom": 0.45, "top": 0.7, "wspace": 0.2, "hspace": 0.5}
+HISTOGRAMS = {"left": 0.25, "right": 0.25, "bottom": 0.45, "top": 0.7, "wspace": 0.35, "hspace": 0.5}
 CURVES = {"left": 0.6, "right": 0.15, "bottom": 0.5, "top": 0.3, "wspace": 0.0, "hspace": 0.0}
 METADATA = {"Software": None}  # no version in the file: equal runs give equal bytes
 
@@ -52,7 +52,7 @@ def score_histograms(
         panel = figure.add_subplot(rows, columns, i + 1)
         draw_scores(panel, axis, id_scores, ood_scores)
         panel.set_title(name, fontsize=8)
-    give_title(figure, title, HISTOGRAMS)
+    give_title(figure, title, HISTOGRAMS, rows, columns)
     height, drawn = figure.get_figheight(), figure.axes[0].get_legend_handles_labels()
     place = (0.5, figure.subplotpars.top + 0.42 / height)  # between title and panels
     figure.legend(*drawn, loc="upper center", bbox_to_anchor=place, ncols=3, frameon=False, fontsize=8, borderpad=0)
@@ -154,20 +154,20 @@ def roc_points(id_scores: Tensor, ood_scores: Tensor) -> tuple[Float[Tensor, " P
     return points[0], points[1]
 
 
-def give_title(figure: Figure, title: str, inches: Mapping[str, float]) -> None:
+def give_title(figure: Figure, title: str, inches: Mapping[str, float], rows: int = 1, columns: int = 1) -> None:
     """A title as wide as the figure, which grows by its lines: overrides may be long.
 
     Args:
         inches: around the panels, the title's first line in those at the top, and between panels.
+        rows, columns: of panels.
     """
     wrapped = fill(title, int(TITLE_CHARACTERS * figure.get_figwidth()))
     lines = TITLE_LINE * wrapped.count("\n")
     figure.set_figheight(figure.get_figheight() + lines)
     width, height = figure.get_size_inches()
     figure.suptitle(wrapped, fontsize=10, y=1 - 0.05 / height)
-    grid = figure.axes[0].get_gridspec()
-    across = (width - inches["left"] - inches["right"] + inches["wspace"]) / grid.ncols - inches["wspace"]
-    up = (height - inches["top"] - lines - inches["bottom"] + inches["hspace"]) / grid.nrows - inches["hspace"]
+    across = (width - inches["left"] - inches["right"] + inches["wspace"]) / columns - inches["wspace"]
+    up = (height - inches["top"] - lines - inches["bottom"] + inches["hspace"]) / rows - inches["hspace"]
     figure.subplots_adjust(
         left=inches["left"] / width,
         right=1 - inches["right"] / width,
