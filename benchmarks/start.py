@@ -1,5 +1,6 @@
 """How long `neglab --help` takes, beside a bare Python, and a run until its first progress bar shows."""
 
+import compileall
 import os
 import pty
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.figure import Figure, Ratio, report, seconds
+from neglab.config_files import PACKAGE
 
 SCRIPT = str(Path(sys.executable).with_name("neglab"))
 BAR = "━".encode()
@@ -37,6 +39,7 @@ def until(command: list[str], sign: bytes, store: str) -> None:
 
 def measure(repeats: int = 5, with_run: bool = True) -> Figure:
     """On the shipped model. A second run finds all embeddings in the store and shows its table instead of a bar."""
+    compileall.compile_dir(PACKAGE, quiet=1)  # as pip does, and the first run from a checkout where it may
     python = [sys.executable, "-c", "pass"]
     with tempfile.TemporaryDirectory() as folder:
         short = {

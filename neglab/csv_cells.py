@@ -2,9 +2,11 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from typing import Any
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # behind an apostrophe a spreadsheet shows it as text
+FORMULAS = re.compile(f"^{FORMULA.pattern}", re.MULTILINE)
 GUARDED = re.compile(r"'+[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -12,6 +14,11 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 def guarded(cell: Any) -> Any:
     """Text that a spreadsheet would take for a formula, behind an apostrophe; numbers stay numbers."""
     return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def guarded_column(texts: Sequence[str]) -> Sequence[str]:
+    """Each of them `guarded`; where none needs it, which one search tells, they are the same ones."""
+    return list(map(guarded, texts)) if FORMULAS.search("\n".join(texts)) else texts
 
 
 def unguarded(cell: Any) -> Any:

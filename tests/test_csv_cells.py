@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neglab.csv_cells import TableReader, guarded, unguarded
+from neglab.csv_cells import TableReader, guarded, guarded_column, unguarded
 from neglab.results.results import write_csv, write_rows
 
 CELLS = st.text(st.sampled_from("=+-@'\t\r\n,;\"1.e cmd|"), max_size=6)
@@ -42,3 +42,12 @@ def test_every_table_is_guarded_and_read_back(tmp_path):
         assert not any(cell.startswith(("=", "@")) for row in csv.reader(io.StringIO(text)) for cell in row)
         assert [row["name"] for row in TableReader(io.StringIO(text))] == names
         assert {row["score"] for row in TableReader(io.StringIO(text))} == {"-0.5"}
+
+
+@given(st.lists(CELLS))
+def test_a_column_is_guarded_as_its_cells_are(texts):
+    assert list(guarded_column(texts)) == [guarded(text) for text in texts]
+
+
+def test_a_column_without_formulas_is_left_as_it_is():
+    assert guarded_column(texts := ["a=1", "b", "", "x - y"]) is texts

@@ -100,6 +100,7 @@ class WandbRunLogger(RunLogger):
             disable_code=True,
             x_disable_stats=True,
             x_disable_meta=True,
+            x_save_requirements=False,  # environment.json has the libraries that count
             init_timeout=INIT_PATIENCE,
         )
         # "create_new": the jobs of a multirun share a process and must not merge into one run.
@@ -128,8 +129,10 @@ class WandbRunLogger(RunLogger):
         cells: list[Any] = [
             [wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows
         ]
+        # Where None may come, W&B weighs two types for each cell, which takes three times as long.
+        optional = [any(row[i] is None for row in cells) for i in range(len(columns))]
         with staging_in(self.staging):
-            self.run.log({name: wandb.Table(columns=list(columns), data=cells)})
+            self.run.log({name: wandb.Table(columns=list(columns), data=cells, optional=optional)})
 
     def log_image(self, name: str, path: Path) -> None:
         import wandb

@@ -138,7 +138,7 @@ def roc_panels(scores: Mapping[str, Scores]) -> Chart:
                 if name in by_set
             ],
             across="OOD images accepted", up="ID images accepted", ticks_across=ticks, ticks_up=ticks,
-            guide_up=(RECALL, f"{RECALL:.0%} of the ID images"),
+            guide_up=(RECALL, f"dotted: {RECALL:.0%} of the ID images"),
         )
         for name in dict.fromkeys(name for by_set in scores.values() for name in by_set)
     ]  # fmt: skip

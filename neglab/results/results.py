@@ -158,11 +158,16 @@ def negative_label_rows(negatives: LabelSet, similarity: torch.Tensor) -> list[t
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A CSV file with a header, UTF-8, whole or not at all; `TableReader` reads it back. Rows may come one by one."""
+    write_guarded_csv(path, header, ([guarded(cell) for cell in row] for row in rows))
+
+
+def write_guarded_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """The same, of rows whose text is `guarded`."""
     with written_atomically(path, None) as file:
         text = TextIOWrapper(file, encoding="utf-8", newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([guarded(cell) for cell in row] for row in rows)
+        writer.writerows(rows)
         text.detach()  # what it still held is written, and the file stays open
 
 

@@ -1,7 +1,7 @@
 """The tables of a report, their best values in bold: for the console, in Markdown and in LaTeX."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich.markup import escape
@@ -27,8 +27,10 @@ LATEX = {
 
 
 NUMBER_WIDTH = 8  # of the longest number, such as "[-12.34,"
-LABEL_WIDTH = 14  # that are left for a method at least
+LABEL_WIDTH = 14  # that are left for a method at least; more where a word of it is longer, up to half of the screen
 FRAME = 3  # of a column: a space on either side, and a line
+
+Rows = Sequence[Sequence[str]]  # of cells
 
 
 class ReportTable(NamedTuple):
@@ -83,31 +85,52 @@ def for_console(table: ReportTable, width: int) -> list[Table]:
         table: what to show.
         width: of the console, in characters.
     """
-    needed = [_longest_number(table, column) for column in range(len(table.headings))]
+    rows = [list(map(_closed_up, row)) for row in table.rows]
+    # Of a number's width, such as "[-12.34,"; other words are folded, and of the first column those that fill a half.
+    needed = [min(_longest_word(row[i] for row in rows), NUMBER_WIDTH) for i in range(len(table.headings))]
+    longest = max((len(row[0]) for row in rows), default=0)
+    needed[0] = min(max(LABEL_WIDTH, _longest_word(row[0] for row in rows)), longest, width // 2)
     parts: list[list[int]] = [[]]
     for column in range(1, len(table.headings)):
         taken = sum(needed[known] + FRAME for known in (*parts[-1], column))
-        if parts[-1] and LABEL_WIDTH + FRAME + taken > width - 1:
+        if parts[-1] and needed[0] + FRAME + taken > width - 1:
             parts.append([])
         parts[-1].append(column)
-    return [_rich(table, [0, *columns], needed, last=columns is parts[-1]) for columns in parts]
+    return [_rich(table, rows, [0, *columns], needed, width, last=columns is parts[-1]) for columns in parts]
 
 
-def _longest_number(table: ReportTable, column: int) -> int:
-    """Of a number's width, such as "[-12.34,"; other words are folded."""
-    words = [word for row in table.rows for word in row[column].split()]
-    return min(max(map(len, words), default=0), NUMBER_WIDTH)
+def _longest_word(cells: Iterable[str]) -> int:
+    return max((len(word) for cell in cells for word in cell.split()), default=0)
 
 
-def _rich(table: ReportTable, columns: Sequence[int], needed: Sequence[int], last: bool) -> Table:
+def _closed_up(cell: str) -> str:
+    """A deviation's sign does not stay behind on the line above."""
+    return cell.replace("± ", "±")
+
+
+def _widths(table: ReportTable, rows: Rows, columns: Sequence[int], needed: Sequence[int], width: int) -> list[int]:
+    """What each column gets: what it needs; of what is left first whole words of headings, then whole cells."""
+    found = [needed[column] for column in columns]
+    left = width - 1 - sum(found) - FRAME * len(found)
+    words = [_longest_word([table.headings[column]]) for column in columns]
+    cells = [max(map(len, (table.headings[column], *(row[column] for row in rows)))) for column in columns]
+    for wanted in (words, cells):
+        for i, most in enumerate(wanted):
+            more = max(0, min(left, most - found[i]))
+            found[i], left = found[i] + more, left - more
+    return found
+
+
+def _rich(
+    table: ReportTable, rows: Rows, columns: Sequence[int], needed: Sequence[int], width: int, last: bool
+) -> Table:
     result, best = Table(title=escape(table.title), title_justify="left", caption_justify="left"), table.best()
     result.caption = escape("\n".join(table.notes)) if last else None
-    for column in columns:
-        # On a narrow screen the methods and headings are folded, not the numbers.
-        justify, least = ("right", needed[column]) if column else ("left", None)
-        result.add_column(escape(table.headings[column]), justify=justify, min_width=least, overflow="fold")
-    for i, row in enumerate(table.rows):
-        result.add_row(*(Text(row[j].replace("± ", "±"), "bold" if (i, j) in best else "") for j in columns))
+    for column, own in zip(columns, _widths(table, rows, columns, needed, width), strict=True):
+        justify = "right" if column else "left"
+        result.add_column(escape(table.headings[column]), justify=justify, width=own, overflow="fold")
+    for i, row in enumerate(rows):
+        result.add_row(*(Text(row[j], "bold" if (i, j) in best else "") for j in columns))
     return result
 
 

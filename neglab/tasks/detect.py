@@ -29,7 +29,7 @@ from neglab.embedding.embedder import Embedder
 from neglab.embedding.local import with_local
 from neglab.embedding.store import Store, write_atomically
 from neglab.logger.base import RunLogger
-from neglab.places import Place, is_address, place_of
+from neglab.places import Place
 from neglab.plots.contact_sheet import SIZE, Card, contact_sheet, selection, thumbnail
 from neglab.prompt.templates import PromptTemplates
 from neglab.results.environment import write_environment
@@ -75,14 +75,15 @@ def run(config: DictConfig) -> None:
         write_tables(folder, found, broken)
         caution = detector.recipe.caution  # on the console the detector has said it
         told = [*facts, f"Caution: {caution}"] if caution else facts
-        write_sheet(folder / "contact_sheet.html", found, told, detector.threshold, config.num_thumbnails)
+        sheet, count = folder / "contact_sheet.html", config.num_thumbnails
+        write_sheet(sheet, found, photos.paths, told, detector.threshold, count)
         if config.save is not None:
             detector.save(config.save)
         num_ood = sum(bool(prediction.is_ood) for prediction in found)
         counts = {"num_images": len(found), "num_ood": num_ood, "num_unreadable": len(broken)}
         logger.log_metrics({name: float(count) for name, count in counts.items()})
         if logger.log_images:
-            logger.log_table("sample_images", ("image", *COLUMNS[:-1]), sample_rows(found[:NUM_SHOWN]))
+            logger.log_table("sample_images", ("image", *COLUMNS[:-1]), sample_rows(found[:NUM_SHOWN], photos.paths))
     finally:
         logger.finish()
     show(console, found, facts)
@@ -190,30 +191,38 @@ def write_tables(folder: Path, found: Found, broken: Found) -> None:
     write_atomically(folder / "detections.parquet", content.getvalue())
 
 
-def write_sheet(path: Path, found: Found, facts: Sequence[str], threshold: float | None, num_thumbnails: int) -> None:
+def write_sheet(
+    path: Path,
+    found: Found,
+    places: Sequence[Place],
+    facts: Sequence[str],
+    threshold: float | None,
+    num_thumbnails: int,
+) -> None:
     """contact_sheet.html with the images around the threshold, and some of the ends."""
     chosen = selection([one.score or 0.0 for one in found], threshold, num_thumbnails)
     which = "most like OOD" if threshold is None else "around the threshold, and a quarter from either end"
     left_out = [f"Shown are {len(chosen)} of {len(found)}: those {which} (num_thumbnails)."]
     facts = [*facts, *left_out * (len(chosen) < len(found))]
-    page = contact_sheet(cards([found[i] for i in chosen]), "Which images do not belong?", facts, threshold)
+    page = contact_sheet(cards([found[i] for i in chosen], places), "Which images do not belong?", facts, threshold)
     write_atomically(path, page.encode())
 
 
-def cards(found: Found) -> list[Card]:
-    """The images as people see them, small, with the labels that decided."""
+def cards(found: Found, places: Sequence[Place]) -> list[Card]:
+    """The images as people see them, small, with the labels that decided.
+
+    Args:
+        places: where the run's images lie; a path in a prediction is the text of one.
+    """
+    wanted = {one.path for one in found}
+    by_path = {path: place for place in places if (path := str(place)) in wanted}
     return [
         Card(
             place.name, place.resolve().as_uri(), small_photo(place), one.score or 0.0, one.is_ood, tuple(reasons(one))
         )
-        for one, place in zip(found, map(place_found, found), strict=True)
+        for one in found
+        for place in [by_path[one.path or ""]]
     ]
-
-
-def place_found(one: Prediction) -> Place:
-    """Where an image of this run lies, which a person has named."""
-    path = one.path or ""
-    return place_of(path) if is_address(path) else Path(path)
 
 
 def small_photo(path: Place) -> bytes:
@@ -234,9 +243,9 @@ def reasons(one: Prediction) -> Iterator[tuple[str, float, bool]]:
             yield ("all classes" if is_class else "all negatives"), together, is_class
 
 
-def sample_rows(found: Found) -> list[tuple[Any, ...]]:
+def sample_rows(found: Found, places: Sequence[Place]) -> list[tuple[Any, ...]]:
     """Thumbnail, path and prediction of each image."""
-    pictures = (Image.open(io.BytesIO(card.thumbnail)) for card in cards(found))
+    pictures = (Image.open(io.BytesIO(card.thumbnail)) for card in cards(found, places))
     return [(picture, one.path, *one[:-2]) for picture, one in zip(pictures, found, strict=True)]
 
 

@@ -142,6 +142,11 @@ def test_what_is_logged_lies_in_the_runs_folder(tmp_path):
     assert all(path.is_relative_to(tmp_path) for path in run.tables["results"].values())
     assert run.cell("results", run.rows("results")[0]["image"]).tobytes() == red.tobytes()
     assert run.picture("plot").size == (9, 7)
+    assert not list(tmp_path.rglob("requirements.txt"))  # a list of all packages, which takes a seventh of a second
+    table = json.loads(run.tables["results"]["results.table.json"].read_text())
+    types = table["column_types"]["params"]["type_map"]
+    assert types["score"] == {"wb_type": "number"}  # where None may come, each cell takes three times as long
+    assert types["note"]["wb_type"] == "union"
 
 
 def test_a_run_that_fails_is_marked(tmp_path):

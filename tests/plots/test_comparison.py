@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from neglab.plots.comparison import Bar, metric_bars, roc_panels, score_panels
 from neglab.plots.detection import ScoreAxis
+from neglab.report.page import Block, Report, report_page
 
 
 def scores(seed, sets=("sun", "dtd")):
@@ -75,3 +77,12 @@ def test_shares_are_drawn_over_their_logit():
     other = ScoreAxis.over([torch.tensor([-1.0, 0.5])])
     assert not other.is_logit
     assert [text for _, text in other.ticks()] == ["-1", "-0.5", "0", "0.5"]
+
+
+def test_every_panel_of_curves_says_what_its_dotted_line_is():
+    """A strip below each is kept for the value under the pointer, and is not blank until then."""
+    scores = {"mcm": {"far": (torch.rand(9), torch.rand(9))}}
+    charts = [roc_panels(scores), score_panels(scores)]
+    page = report_page(Report("title", [], [Block("", [], charts, [])], [], [], [], [], [], {}))
+    said = re.findall(r'<p class="reading note" aria-hidden="true">(.*?)</p>', page)
+    assert len(said) == 2 and all("95% of the ID images" in text for text in said)

@@ -75,3 +75,16 @@ def test_lines_that_name_a_method_become_a_column(label):
     assert found.headings == ("method", "OOD set", "AUROC ↑") and found.notes == ("1: a note",)
     assert found.rows == ((label, "sun", "90.00"), (label, "dtd", "80.00"), ("other", "sun", "70.00"))
     assert found.best() == set()  # sets do not compete
+
+
+def test_words_of_a_label_stay_whole_on_a_narrow_screen():
+    figures = ("1", "no", "72.93", "94.69", "39.93", "10.64")
+    headings = ("method", "seeds", "ID images", "ID acc. ↑", "AUROC ↑", "FPR95 (ID+) ↓", "FPR95 (OOD+) ↓")
+    means = ReportTable("Mean", headings, (("neglabel data.resize=pillow", *figures), ("mcm", *figures)))
+    sets = tuple(f"activities {i}" for i in range(6))
+    aurocs = ReportTable("AUROC ↑", ("method", *sets), (("neglabel data.resize=pillow", *figures),))
+    for table in (means, aurocs):
+        console = Console(width=80)
+        with console.capture() as capture:
+            console.print(*for_console(table, 80))
+        assert "data.resize=pillow" in capture.get() and max(map(len, capture.get().splitlines())) <= 80

@@ -7,9 +7,11 @@ from omegaconf import open_dict
 from PIL import Image
 from pyarrow import parquet
 
+from neglab import places
 from neglab.compose import compose
 from neglab.detector import Detector
-from neglab.tasks.detect import run
+from neglab.detector.predictions import Prediction
+from neglab.tasks.detect import cards, run
 from neglab.types import UserError
 
 
@@ -186,3 +188,11 @@ def test_as_a_user_types_it(neglab, tmp_path, photos):
     assert "Most like OOD" in finished.stdout and "ID score 7.0000: set by hand" in finished.stdout
     (table,) = tmp_path.glob("outputs/*/*/detections.csv")
     assert {row["predicted_class"] for row in fakes.read_csv(table)} <= {"fire engine", "sushi", ""}
+
+
+def test_a_path_is_not_parsed_again(photos, monkeypatch):
+    """What is typed is: `~` and `s3://` mean something there, and nothing in the name of a file that was found."""
+    place = next(iter((photos / "deep").iterdir()))
+    monkeypatch.setattr(places, "place_of", None)
+    found = Prediction(0.5, False, *[None] * 6, path=str(place))
+    assert [card.link for card in cards([found], [photos / "other.png", place])] == [place.as_uri()]
