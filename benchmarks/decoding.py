@@ -91,7 +91,7 @@ def auroc(scores: torch.Tensor) -> float:
     return float(metric.compute())
 
 
-def measure(num_images: int = 300, sizes: tuple[int, int] = (160, 224)) -> Figure:
+def measure(num_images: int = 300, sizes: tuple[int, int] = (144, 224)) -> Figure:
     """On so many ID and as many OOD pictures."""
     config = compose(["method=mcm"])
     backbone, prompts = instantiate(config.backbone), instantiate(config.prompt)
