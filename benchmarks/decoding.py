@@ -91,8 +91,8 @@ def auroc(scores: torch.Tensor) -> float:
     return float(metric.compute())
 
 
-def measure(num_images: int = 300, sizes: tuple[int, int] = (144, 224)) -> Figure:
-    """On so many ID and as many OOD pictures."""
+def measure(num_images: int = 300, large: int = 224) -> Figure:
+    """On so many ID and as many OOD pictures, to the shipped model's own pixels and to `large`, which are CLIP's."""
     config = compose(["method=mcm"])
     backbone, prompts = instantiate(config.backbone), instantiate(config.prompt)
     id_images, ood_images = instantiate(config.id_dataset), instantiate(config.ood_datasets.animals)
@@ -104,16 +104,16 @@ def measure(num_images: int = 300, sizes: tuple[int, int] = (144, 224)) -> Figur
     spread = [sources[:: max(1, len(sources) // num_images)][:num_images] for sources in sets]
     jpegs = enlarged([source for sources in spread for source in sources])
     ways: dict[str, Way] = dict(zip(WAYS, (with_pillow, partial(with_pillow, draft=True), with_tensors), strict=True))
-    small, large = sizes  # of the shipped model, and of CLIP
+    own = torch.stack([backbone.image_transform()(Image.open(BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs[:8]])
+    small = own.shape[-1]
     with one_thread():
         inputs = {name: every(way, jpegs, small) for name, way in ways.items()}
         times = {
             size: seconds({name: partial(every, way, jpegs[:100], size) for name, way in ways.items()}, 2)
-            for size in sizes
+            for size in (small, large)
         }
     scores = {name: mcm_scores(backbone, classes, rows) for name, rows in inputs.items()}
     reference = scores["Pillow"]
-    own = torch.stack([backbone.image_transform()(Image.open(BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs[:8]])
     return Figure(
         what=f"JPEGs of {SIDE} x {SIDE} decoded and resized, one thread",
         plain="Pillow, as neglab and the official codes read them",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 MINI = f"local-dir:{ROOT}/neglab/assets/mini"
 SMALL = {
     "adaneg_stream": {"num_images": 300, "num_classes": 10, "num_negatives": 50},
-    "decoding": {"num_images": 8, "sizes": (144, 96)},
+    "decoding": {"num_images": 8, "large": 96},
     "gpu": {
         "device": "cpu",
         "images": 48,

@@ -57,9 +57,10 @@ def build(packages: Path, work: Path, output: Path) -> None:
     tower.load_state_dict({name: torch.stack([run[name] for run in runs]).mean(dim=0) for name in runs[0]})
     for parameter, first in zip(tower.tail.parameters(), start, strict=True):
         parameter.copy_(first.lerp(parameter, WAY))
-    sketchers = [Sketcher(tower.names) for _ in runs_of(work, "sketch")]
-    for sketcher, path in zip(sketchers, runs_of(work, "sketch"), strict=True):
-        sketcher.load_state_dict(torch.load(path))
+    sketchers = []
+    for path in runs_of(work, "sketch"):
+        sketchers.append(Sketcher(tower.names))
+        sketchers[-1].load_state_dict(torch.load(path))
     kept = prototypes_of(drawings)
     if (len(kept), len(sketchers)) != (prototypes.NUM_DRAWN, prototypes.NUM_SKETCHERS):
         raise SystemExit(
