@@ -25,6 +25,7 @@ SMALL = {
         "workers": 0,
         "batch": 8,
         "compile": 0,
+        "pair_images": 2,
         "questions": 12,
         "width": 64,
         "layers": 2,

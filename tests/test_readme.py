@@ -82,12 +82,14 @@ def test_the_shipped_benchmark_reaches_the_table(neglab, tmp_path):
     assert auroc["maxlogit"] + 0.2 < auroc["neglabel"]
 
 
-@pytest.mark.slow
-def test_every_method_reaches_the_tables_of_the_card(neglab, tmp_path):
+@pytest.mark.parametrize(
+    "trainer", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("gpu", marks=pytest.mark.gpu)]
+)
+def test_every_method_reaches_the_tables_of_the_card(neglab, tmp_path, trainer):
     section = CARD.split("### How good it is")[1].split("### What it is not")[0]
     stated = table(section, r"(?:yes|no) \| ")
     assert {"csp", "negrefine", "knn", "eoe", "adaneg", "interneg"} <= stated.keys()
-    measured = sweep(neglab, tmp_path, stated)
+    measured = sweep(neglab, tmp_path, stated, f"trainer={trainer}")
     check(stated, measured, TOLERANCE, 5 * TOLERANCE)
     by_set = {name: cells for name, cells in table(section, r"", columns=6).items()}
     for name, cells in by_set.items():
@@ -102,11 +104,10 @@ def table(text, before, columns=4):
     return {name: cells.split("|") for name, cells in rows if cells.count("|") == columns - 1}
 
 
-def sweep(neglab, folder, methods):
+def sweep(neglab, folder, methods, *options):
     """Rows of the sweep's table by method and OOD set."""
-    finished = neglab(
-        "-m", f"method={','.join(methods)}", "logger=csv", "plots=false", "trainer.progress_bar=false", timeout=3000
-    )
+    own = ["logger=csv", "plots=false", "trainer.progress_bar=false", *options]
+    finished = neglab("-m", f"method={','.join(methods)}", *own, timeout=3000)
     assert finished.returncode == 0, finished.stderr
     (path,) = folder.glob("multirun/*/*/aggregate.csv")
     measured = {}

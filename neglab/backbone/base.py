@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from neglab.types import UserError
 from neglab.weights.filling import Filling, replaced
@@ -24,7 +25,7 @@ CHECK_TEXTS = ("cat", "This is a longer photo, whose end token stands elsewhere"
 PROBE_PICTURES = (Image.linear_gradient("L"), Image.radial_gradient("L"))
 # Raised when the same weights would give other embeddings than before: old entries of the store no longer match.
 CODE_VERSION = 1
-TEXTS_AT_ONCE = 4096  # that are tokenized to count: their ids have the context's whole length for a moment
+TEXTS_AT_ONCE = 4096  # that are tokenized: their ids have the context's whole length for a moment
 
 logger = logging.getLogger(__name__)
 
@@ -103,14 +104,14 @@ class Backbone(PatchEncoding, nn.Module, ABC):
         Raises:
             UserError: a text is longer than the context.
         """
-        ids, end = self._full_ids(texts)
-        self._check_lengths(texts, ids)
-        return (ids[:, : int(end.max()) + 1] if self.can_cut else ids), end
+        ids, end = zip(*map(self._cut_ids, _chunks(texts)), strict=True)
+        longest = max(part.shape[1] for part in ids)
+        filled = [pad(part, (0, longest - part.shape[1]), value=self.padding_id) for part in ids]
+        return torch.cat(filled), torch.cat(end)
 
     def count_tokens(self, texts: Sequence[str]) -> Int[Tensor, " N"]:
         """Of each text, begin and end tokens included; no more than the context holds."""
-        chunks = (texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE))
-        return torch.cat([self._full_ids(chunk)[1] + 1 for chunk in chunks])
+        return torch.cat([self._full_ids(chunk)[1] + 1 for chunk in _chunks(texts)])
 
     def embed_tokens(self, ids: Int[Tensor, "N L"]) -> Float[Tensor, "N L E"]:
         """Rows of the token embedding table."""
@@ -258,6 +259,12 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             return False
         return ours.shape == expected.shape and torch.allclose(ours, expected, atol=1e-5, rtol=1e-4)
 
+    def _cut_ids(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """`tokenize`, of a chunk."""
+        ids, end = self._full_ids(texts)
+        self._check_lengths(texts, ids)
+        return (ids[:, : int(end.max()) + 1].clone() if self.can_cut else ids), end
+
     def _check_lengths(self, texts: Sequence[str], ids: Tensor) -> None:
         """A text that the tokenizer has silently truncated is an error or a counted warning."""
         # Only a text that fills its row can have been cut. Its end token may be the one that pads as well.
@@ -287,3 +294,7 @@ class Backbone(PatchEncoding, nn.Module, ABC):
             if tower._compiled_call_impl is None:
                 # The number of images is fixed, since passes fill their batches up; the lengths of texts are many.
                 tower.compile(dynamic=i > 0 or None)
+
+
+def _chunks(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]

@@ -116,12 +116,17 @@ class DirectTextEncoder(TokenDoor, nn.Module):
     def _raw(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
         """The tower's rows; each distinct text once, texts of one length in tokens together."""
         distinct = list(dict.fromkeys(texts))
-        order: list[int] = self.backbone.count_tokens(distinct).argsort(stable=True).tolist()
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        encoded = torch.cat([self.backbone.encode_text([distinct[i] for i in batch]) for batch in batches])
+        ids, end = self.backbone.tokenize(distinct)  # all at once, since their lengths make the batches
+        order = end.argsort(stable=True)
+        encoded = torch.cat([self._encoded(ids[batch], end[batch]) for batch in order.split(self.batch_size)])
         self.num_encoded += len(distinct)
-        place = {distinct[i]: row for row, i in enumerate(order)}
-        return encoded[torch.tensor([place[text] for text in texts], device=encoded.device)]
+        row = dict(zip(distinct, order.argsort().tolist(), strict=True))
+        return encoded[torch.tensor([row[text] for text in texts], device=encoded.device)]
+
+    @torch.inference_mode()
+    def _encoded(self, ids: Int[Tensor, "N L"], end: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
+        length = int(end.max()) + 1 if self.backbone.can_cut else ids.shape[1]
+        return self.backbone.encode_token_ids(ids[:, :length].to(self._device), end.to(self._device))
 
 
 @contextmanager

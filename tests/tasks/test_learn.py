@@ -238,6 +238,23 @@ def test_every_method_evaluates_its_checkpoint(config, overrides, benchmark, tmp
     assert labels == (expected if method.startswith("lsn") else [])
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+def test_on_a_gpu_every_method_learns_and_evaluates(config, overrides, benchmark, tmp_path, method):
+    knobs = SHORT_LSN if method.startswith("lsn") else SHORT
+    learn.run(config(f"prompt_learner={method}", *knobs, "trainer=gpu"))
+    ood = ["ood_datasets=image_folder", f"ood_datasets.image_folder.root={benchmark}/near"]
+    found = []
+    for place in ("cpu", "gpu"):
+        (tmp_path / place).mkdir()
+        own = [f"method={method}", f"prompt.checkpoint={tmp_path}/run0", f"trainer={place}"]
+        own.append(f"paths.store={tmp_path}/store_of_{place}")
+        evaluate.run(compose([*overrides, *ood, *own], output=tmp_path / place))
+        with (tmp_path / place / "scores/id.csv").open(newline="") as file:
+            found.append([float(row["score"]) for row in csv.DictReader(file)])
+    assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-4)
+
+
 def test_a_prompt_bank_serves_other_scores(config, overrides, benchmark, tmp_path):
     """CoOp's classes with NegLabel's negatives, whose words take templates or the learned context."""
     learn.run(config("prompt_learner=coop", *SHORT))
