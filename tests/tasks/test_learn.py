@@ -14,6 +14,7 @@ from neglab.compose import compose
 from neglab.context.checkpoint import read_checkpoint
 from neglab.modules.prompt_learning import PromptLearningModule
 from neglab.prompt_learner.locoop import LoCoOpLearner
+from neglab.results.score_tables import read_scores
 from neglab.tasks import evaluate, learn
 from neglab.types import UserError
 
@@ -250,9 +251,8 @@ def test_on_a_gpu_every_method_learns_and_evaluates(config, overrides, benchmark
         own = [f"method={method}", f"prompt.checkpoint={tmp_path}/run0", f"trainer={place}"]
         own.append(f"paths.store={tmp_path}/store_of_{place}")
         evaluate.run(compose([*overrides, *ood, *own], output=tmp_path / place))
-        with (tmp_path / place / "scores/id.csv").open(newline="") as file:
-            found.append([float(row["score"]) for row in csv.DictReader(file)])
-    assert found[1] == pytest.approx(found[0], rel=1e-3, abs=1e-4)
+        found.append(read_scores(tmp_path / place / "scores/id.csv")[1])
+    assert torch.allclose(*found, rtol=1e-3, atol=1e-4)
 
 
 def test_a_prompt_bank_serves_other_scores(config, overrides, benchmark, tmp_path):
