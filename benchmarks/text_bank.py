@@ -7,9 +7,10 @@ from hydra.utils import instantiate
 from torch.nn.functional import normalize
 
 from benchmarks.figure import Figure, Ratio, report, seconds
-from neglab.backbone.open_clip import OpenCLIPBackbone
+from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
 from neglab.compose import compose
 from neglab.embedding.module import EmbeddingModule, TextJob
+from neglab.parts import KeyedTexts
 
 BATCH_SIZE = 1024
 VIT_B16 = ("backbone=open_clip", "backbone.model=ViT-B-16", "backbone.pretrained=null")
@@ -19,7 +20,7 @@ VIT_B16 = ("backbone=open_clip", "backbone.model=ViT-B-16", "backbone.pretrained
 def encode(module: EmbeddingModule, texts: list[str], batch_size: int) -> torch.Tensor:
     """What a pass does with texts, from strings to rows, without its loading processes and files."""
     backbone, rows = module.backbone, torch.empty(len(texts), module.backbone.embedding_dim)
-    job = TextJob("texts", texts, backbone.count_tokens(texts), backbone.tokenize, batch_size)
+    job = TextJob("texts", KeyedTexts(texts), backbone.count_tokens(texts), backbone.tokenize, batch_size)
     for i, index in enumerate(job.batches()):
         rows[index] = module.predict_step(job.load(index), i)[1]["embeddings"]
     return rows
@@ -42,7 +43,7 @@ def measure(backbone: Sequence[str] = VIT_B16, every: int = 32, plain_every: int
     module, few, batch_size = EmbeddingModule(tower), texts[::plain_every], max(1, BATCH_SIZE // every)
 
     def ours() -> torch.Tensor:
-        tower.word_ids.clear()
+        tower.word_ids = WordIds(tower.tokenizer)
         return encode(module, texts, batch_size)
 
     shortened, whole = ours()[::plain_every], encode_whole_length(tower, few)

@@ -7,6 +7,7 @@ from benchmarks.figure import Figure, Ratio, report, seconds
 from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
 from neglab.compose import compose
 from neglab.embedding.module import TextJob
+from neglab.parts import KeyedTexts
 
 BATCH_SIZE = 1024
 
@@ -27,7 +28,7 @@ def measure(every: int = 8) -> Figure:
         """What a pass does: distinct texts are counted, and tokenized batch by batch."""
         forget()
         distinct = list(dict.fromkeys(texts))
-        job = TextJob("texts", distinct, backbone.count_tokens(distinct), backbone.tokenize, BATCH_SIZE)
+        job = TextJob("texts", KeyedTexts(distinct), backbone.count_tokens(distinct), backbone.tokenize, BATCH_SIZE)
         batches = (job.load(index) for index in job.batches())
         return [(batch.positions, batch.ids) for batch in batches if batch.ids is not None]
 

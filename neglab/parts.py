@@ -154,6 +154,45 @@ class MappedRows:
         return torch.stack([number, row])[:, self._index.argsort()]
 
 
+def with_digests(rows: Rows, digests: Int[Tensor, "2 N"]) -> Rows:
+    """Rows in the order in which `StoredRows` finds them by the digests of their texts."""
+    order = digests[0].argsort()
+    return {"digests": digests[:, order]} | {name: tensor[order] for name, tensor in rows.items()}
+
+
+class KeyedTexts:
+    """Texts, and the digests by which their rows are found, which are made once.
+
+    Args:
+        texts: may repeat.
+        digests: of each text; None: not made yet.
+    """
+
+    def __init__(self, texts: Sequence[str], digests: Int[Tensor, "2 N"] | None = None) -> None:
+        self.texts = texts
+        if digests is not None:
+            self.digests = digests
+
+    @classmethod
+    def joined(cls, parts: Sequence["KeyedTexts"]) -> "KeyedTexts":
+        """The texts of all parts, one after the other."""
+        nothing = torch.empty(2, 0, dtype=torch.long)
+        digests = torch.cat([nothing, *(part.digests for part in parts)], dim=1)
+        return cls([text for part in parts for text in part.texts], digests)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def digests(self) -> Int[Tensor, "2 N"]:
+        """The first 128 bits of each text's SHA-256, as two numbers."""
+        content = b"".join([hashlib.sha256(text.encode()).digest()[:16] for text in self.texts])
+        return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
+
+    def take(self, positions: Int[Tensor, " K"]) -> "KeyedTexts":
+        return KeyedTexts([self.texts[i] for i in positions.tolist()], self.digests[:, positions])
+
+
 class StoredRows:
     """Rows of texts, each found by the text itself, whatever list it came in first.
 
@@ -168,15 +207,17 @@ class StoredRows:
     def __init__(self, folder: Path, width: int) -> None:
         self.folder, self.width = folder, width
 
-    def lacking(self, texts: Sequence[str]) -> list[str]:
+    def lacking(self, texts: KeyedTexts) -> KeyedTexts:
         """The texts without a row, each once."""
-        distinct = list(dict.fromkeys(texts))
-        found = torch.zeros(len(distinct), dtype=torch.bool)
-        for _, is_here, _ in self._matches(distinct):
-            found |= is_here
-        return [distinct[i] for i in (~found).nonzero().flatten().tolist()]
+        is_wanted = torch.ones(len(texts), dtype=torch.bool)
+        for _, is_here, _ in self._matches(texts):
+            is_wanted &= ~is_here
+        first: dict[str, int] = {}
+        for i in is_wanted.nonzero().flatten().tolist():
+            first.setdefault(texts.texts[i], i)
+        return texts.take(torch.tensor([*first.values()], dtype=torch.long))
 
-    def rows(self, texts: Sequence[str]) -> Float[Tensor, "N D"]:
+    def rows(self, texts: KeyedTexts) -> Float[Tensor, "N D"]:
         """The row of each text.
 
         Raises:
@@ -191,12 +232,18 @@ class StoredRows:
             raise RuntimeError(f"{int((~found).sum())} of {len(texts)} texts have no row in {self.folder}")
         return rows
 
-    def add(self, texts: Sequence[str], rows: Float[Tensor, "N D"]) -> None:
-        known, digests = self._parts, _text_digests(texts)
-        order = digests[0].argsort()
-        part = {"digests": digests[:, order], "embeddings": rows[order]}
+    def add(self, texts: KeyedTexts, rows: Float[Tensor, "N D"]) -> None:
+        known, part = self._parts, with_digests({"embeddings": rows}, texts.digests)
         write_part(self.folder, part)
         known.append(part)
+
+    def adopt(self, folder: Path, parts: Sequence[Rows]) -> None:
+        """Take over the files of a pass, each with the digests of its texts, and what was read of them."""
+        known = self._parts
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.safetensors"):
+            path.replace(self.folder / path.name)
+        known.extend(parts)
 
     @cached_property
     def _parts(self) -> list[Rows]:
@@ -206,22 +253,16 @@ class StoredRows:
         digests, embeddings = part.get("digests", NOTHING), part.get("embeddings", NOTHING)
         if not len(embeddings) or embeddings.shape[1:] != (self.width,) or digests.shape != (2, len(embeddings)):
             return False
-        types = (digests.dtype, embeddings.dtype)
-        return types == (torch.int64, torch.float32) and bool((digests[0].diff() >= 0).all())
+        types, first = (digests.dtype, embeddings.dtype), digests[0]
+        return types == (torch.int64, torch.float32) and bool((first[1:] >= first[:-1]).all())  # `diff` overflows
 
-    def _matches(self, texts: Sequence[str]) -> Iterator[tuple[Rows, Tensor, Tensor]]:
+    def _matches(self, texts: KeyedTexts) -> Iterator[tuple[Rows, Tensor, Tensor]]:
         """For each file: which of the texts it holds, and where."""
-        wanted = _text_digests(texts)
+        wanted = texts.digests
         for part in self._parts:
             digests = part["digests"]
             place = torch.searchsorted(digests[0], wanted[0]).clamp(max=digests.shape[1] - 1)
             yield part, (digests[:, place] == wanted).all(dim=0), place
-
-
-def _text_digests(texts: Sequence[str]) -> Int[Tensor, "2 N"]:
-    """The first 128 bits of each text's SHA-256, as two numbers."""
-    content = b"".join(hashlib.sha256(text.encode()).digest()[:16] for text in texts)
-    return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
 
 
 def read_tensors(path: Path, expected: str) -> Rows:

@@ -39,7 +39,7 @@ from neglab.detector.saved import Recipe, Settings, read_detector, write_detecto
 from neglab.embedding.jpegs import Undecoded
 from neglab.embedding.store import Store
 from neglab.modules.training_state import TrainingState
-from neglab.parts import RowsOf, StoredRows, read_parts, write_part
+from neglab.parts import KeyedTexts, RowsOf, StoredRows, read_parts, write_part
 from neglab.report.runs import _read_environment
 from neglab.results.aggregate import AVERAGED, read_results
 from neglab.results.examples import COLUMNS, read_examples
@@ -110,7 +110,7 @@ def part(folder):
 
 
 def rows(folder):
-    StoredRows(folder, 4).add(["a", "b"], fakes.unit(2, 4))
+    StoredRows(folder, 4).add(KeyedTexts(["a", "b"]), fakes.unit(2, 4))
 
 
 def table(folder):
@@ -200,7 +200,7 @@ KINDS = [
     Kind(
         "part", part, lambda folder: [one["index"].tolist() for one in read_parts(folder, RowsOf(2, (4,)))], exact=True
     ),
-    Kind("rows", rows, lambda folder: StoredRows(folder, 4).lacking(["a", "b"]), exact=True),
+    Kind("rows", rows, lambda folder: StoredRows(folder, 4).lacking(KeyedTexts(["a", "b"])).texts, exact=True),
     Kind("table", table, read_table),
     Kind("tar", tar, table_of("a.tar", read_members)),
     Kind("shards", tar, lambda folder: WebDataset(str(folder), True, None, "cls", ["a", "b"], None).images().labels),

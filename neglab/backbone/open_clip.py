@@ -5,16 +5,16 @@ import json
 import logging
 import math
 import warnings
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import compress
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import open_clip
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Int64
 from open_clip.tokenizer import get_clean_fn
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
@@ -32,20 +32,18 @@ from neglab.weights.loading import brief, fixed_random_weights, vocabulary_diges
 
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
+TEXT_ENDS = "\0"  # a word that no text has
 PACK = 32  # most endings behind one beginning: attention grows with the square of a pack, and 64 are no faster
 LOCAL = "local-dir:"  # open_clip's schema of a folder
-ITEM_BYTES = array("i").itemsize
 
 logger = logging.getLogger(__name__)
 
 
-class WordIds(dict[str, bytes]):
+class WordIds:
     """The token ids of words, each made once, by the tokenizers library: many prompts repeat few words.
 
     CLIP's tokens never reach over a space, so a text's ids are those of its words. Broken encodings, entities, marks
-    of begin and end, other white space and other alphabets are left to open_clip's own tokenizer.
-
-    Ids are kept as the bytes of numbers: the garbage collector would go through millions of lists again and again.
+    of begin and end, other white space and other alphabets are left to open_clip's own tokenizer, a whole text at once.
     """
 
     def __init__(self, tokenizer: open_clip.SimpleTokenizer) -> None:
@@ -54,6 +52,9 @@ class WordIds(dict[str, bytes]):
         self._words = Tokenizer(BPE(tokenizer.encoder, merges, end_of_word_suffix="</w>"))
         self._words.normalizer = Lowercase()
         self._words.pre_tokenizer = Split(Regex(ASCII_TOKENS), "removed", invert=True)
+        self._number = {TEXT_ENDS: 0}  # of each word; the mark has no ids
+        self._ids = np.empty(0, dtype=np.int64)  # of all words, one after the other
+        self._ends = np.zeros(2, dtype=np.int64)  # of each word's ids, behind where the first begin
 
     @staticmethod
     def fit(tokenizer: Any) -> bool:
@@ -63,24 +64,41 @@ class WordIds(dict[str, bytes]):
 
     def padded(self, texts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Equal to open_clip's call: begin, text and end, longer texts cut, filled up with zeros."""
-        begin, end = (_packed([mark]) for mark in self.tokenizer.all_special_ids[:2])
-        length = cast(int, self.tokenizer.context_length)
-        rows = [begin + ids[: (length - 2) * ITEM_BYTES] + end for ids in self._of_texts(texts)]
-        lengths = torch.tensor([len(row) // ITEM_BYTES for row in rows])
-        flat = torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.int32).long()
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        return ids.masked_scatter_(torch.arange(length) < lengths[:, None], flat)
+        words = self._words_of(texts)
+        self._learn({*words}.difference(self._number))
+        numbers = np.fromiter(map(self._number.__getitem__, words), np.int64, len(words))
+        starts, lengths = self._ends[numbers], np.diff(self._ends)[numbers]
+        flat = self._ids[np.repeat(starts, lengths) + _counted(lengths)]
+        of_text = np.diff(lengths.cumsum()[numbers == self._number[TEXT_ENDS]], prepend=0)
+        begin, end = self.tokenizer.all_special_ids[:2]
+        longest = cast(int, self.tokenizer.context_length)
+        ids = np.zeros((len(texts), longest), dtype=np.int64)
+        ids[:, 0] = begin
+        row, column = np.repeat(np.arange(len(texts)), of_text), 1 + _counted(of_text)
+        fits = column < longest - 1
+        ids[row[fits], column[fits]] = flat[fits]
+        ids[np.arange(len(texts)), 1 + of_text.clip(max=longest - 2)] = end
+        return torch.from_numpy(ids)
 
-    def _of_texts(self, texts: Sequence[str]) -> list[bytes]:
-        """Of each text, equal to open_clip's `encode`."""
-        plain = [_is_plain(text) for text in texts]
-        new = list({word for text in compress(texts, plain) for word in text.split()} - self.keys())
-        encoded = self._words.encode_batch_fast(new, add_special_tokens=False)
-        self.update((word, _packed(one.ids)) for word, one in zip(new, encoded, strict=True))
-        return [
-            b"".join(map(self.__getitem__, text.split())) if is_plain else _packed(self.tokenizer.encode(text))
-            for text, is_plain in zip(texts, plain, strict=True)
-        ]
+    def _words_of(self, texts: Sequence[str]) -> list[str]:
+        """Of all texts, one after the other, each with a mark behind it. What is not plain is one word."""
+        if _is_plain("".join(texts)):
+            return f" {TEXT_ENDS} ".join([*texts, ""]).split()
+        words: list[str] = []
+        for text in texts:
+            words += text.split() if _is_plain(text) else [f" {text}"]
+            words.append(TEXT_ENDS)
+        return words
+
+    def _learn(self, new: Iterable[str]) -> None:
+        """Keep the ids of these words, each equal to open_clip's `encode`."""
+        new = list(new)
+        plain = [word for word in new if _is_plain(word)]
+        encoded = dict(zip(plain, self._words.encode_batch_fast(plain, add_special_tokens=False), strict=True))
+        ids = [encoded[word].ids if word in encoded else self.tokenizer.encode(word) for word in new]
+        self._number.update(zip(new, range(len(self._number), len(self._number) + len(new)), strict=True))
+        self._ids = np.concatenate([self._ids, np.fromiter(chain.from_iterable(ids), np.int64)])
+        self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum([*map(len, ids)], dtype=np.int64)])
 
 
 class OpenCLIPBackbone(Backbone):
@@ -213,8 +231,9 @@ def _layout(end: Int[Tensor, " N"], begin: int) -> tuple[Tensor, ...]:
     return slots.T[:, owner], offset, positions, ~seen, rank % num_packs, start[rank // num_packs] + end
 
 
-def _packed(ids: Sequence[int]) -> bytes:
-    return array("i", ids).tobytes()
+def _counted(lengths: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " K"]:
+    """0, 1, ... for each length, one after the other."""
+    return np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
 
 
 def _is_plain(text: str) -> bool:

@@ -29,7 +29,7 @@ from neglab.embedding.store import Entry, Manifest, Store
 from neglab.embedding.task import described
 from neglab.embedding.text_encoder import DirectTextEncoder, TokenDoor
 from neglab.embedding.unreadable import readable
-from neglab.parts import Rows, RowsOf, StoredRows, check_complete, merge_parts, read_parts
+from neglab.parts import KeyedTexts, Rows, RowsOf, StoredRows, check_complete, read_parts
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import SLOT, PromptTemplates
 from neglab.ranges import Count, CountOrZero
@@ -217,25 +217,24 @@ class Embedder(TokenDoor):
             # Another process may have finished some while this one waited for the lock.
             images, texts = self._missing(images), self._missing(texts)
             stored = StoredRows(rows.parts, self.backbone.embedding_dim)
-            lacking = stored.lacking([text for request in texts for text in request.prompted[0]])
+            lacking = stored.lacking(KeyedTexts.joined([request.prompted[0] for request in texts]))
             work: list[tuple[Entry, EmbeddingJob]] = [(request.entry, request.job) for request in images]
-            if lacking:
+            if len(lacking):
                 work.append(self._text_work(lacking))
             made = self._run_pass(work)
             for request, parts in zip(images, made, strict=False):
                 request.finish(parts)
-            if lacking:
-                raw = merge_parts(made[-1], len(lacking))["embeddings"]
-                check_finite(lacking, raw)
-                stored.add(lacking, raw)
+            if len(lacking):
+                check_finite(lacking.texts, made[-1])
+                stored.adopt(work[-1][0].parts, made[-1])
                 shutil.rmtree(work[-1][0].folder)
             for request in texts:
                 request.finish(stored, self)
 
-    def _text_work(self, texts: Sequence[str]) -> tuple[Entry, EmbeddingJob]:
+    def _text_work(self, texts: KeyedTexts) -> tuple[Entry, EmbeddingJob]:
         """A job for these texts, and the entry under which it is resumed."""
-        entry = self.store.entry({"kind": "pass", **self.text_identity, "texts": list(texts)})
-        num_tokens, batch_size = self.backbone.count_tokens(texts), self.loading.text_batch_size
+        entry = self.store.entry({"kind": "pass with digests", **self.text_identity, "texts": list(texts.texts)})
+        num_tokens, batch_size = self.backbone.count_tokens(texts.texts), self.loading.text_batch_size
         return entry, TextJob(entry.folder.name, texts, num_tokens, self.backbone.tokenize, batch_size)
 
     def _run_pass(self, work: Sequence[tuple[Entry, EmbeddingJob]]) -> list[list[Rows]]:
@@ -254,7 +253,7 @@ class Embedder(TokenDoor):
         if resumed and len(batches):
             logger.warning("Resuming an interrupted pass: %d items are done", resumed)
         if len(batches):
-            folders = PartFolders({job.name: entry.parts for entry, job in work})
+            folders = PartFolders.of((job, entry.parts) for entry, job in work)
             self.num_encoded += sum(len(job) for _, job in work) - resumed
             describe = partial(self._task, [job for _, job in work], finished)
             self.devices.encode(self._module, batches, folders, self.loading.num_workers, describe)

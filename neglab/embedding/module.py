@@ -1,8 +1,8 @@
 """The expensive pass: images and texts are encoded in one predict loop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image, read_undecoded
 from neglab.embedding.jpegs import Undecoded
-from neglab.parts import write_part
+from neglab.parts import KeyedTexts, with_digests, write_part
 from neglab.passes.part_writer import Rows
 from neglab.types import UserError
 from neglab.weights.pixels import Pictures, Pixels
@@ -159,7 +159,7 @@ class TextJob(EmbeddingJob):
     """Distinct texts. Texts of one length in tokens [N] share batches, since a batch costs its longest text."""
 
     name: str
-    texts: Sequence[str]
+    texts: KeyedTexts
     num_tokens: Int[Tensor, " N"]
     tokenize: Tokenizer
     batch_size: int
@@ -171,8 +171,8 @@ class TextJob(EmbeddingJob):
         return list(self.num_tokens.argsort(stable=True).split(self.batch_size))
 
     def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
-        chosen: list[int] = index.tolist()
-        ids, end = self.tokenize([self.texts[i] for i in chosen])
+        texts = self.texts.texts
+        ids, end = self.tokenize([texts[i] for i in index.tolist()])
         return EmbeddingBatch(self.name, index, torch.ones(len(index), dtype=torch.bool), None, ids, end)
 
 
@@ -211,11 +211,25 @@ class EmbeddingBatches(Dataset[EmbeddingBatch]):
 
 @dataclass(frozen=True)
 class PartFolders:
-    """Writes each job's finished rows as parts in the job's folder."""
+    """Writes each job's finished rows as parts in the job's folder; those of texts beside the texts' digests.
+
+    Attributes:
+        folders: of each job.
+        digests: of the jobs that are texts.
+    """
 
     folders: dict[str, Path]
+    digests: dict[str, Int[Tensor, "2 N"]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, places: Iterable[tuple[EmbeddingJob, Path]]) -> "PartFolders":
+        places = list(places)
+        digests = {job.name: job.texts.digests for job, _ in places if isinstance(job, TextJob)}
+        return cls({job.name: place for job, place in places}, digests)
 
     def __call__(self, job: str, rows: Rows) -> None:
+        if job in self.digests:
+            rows = with_digests(rows, self.digests[job][:, rows["index"]])
         write_part(self.folders[job], rows)
 
 
@@ -249,11 +263,11 @@ class EmbeddingModule(L.LightningModule):
         return self.backbone.encode_image(images)[:count]
 
 
-def check_finite(texts: Sequence[str], raw: Float[Tensor, "N D"]) -> None:
-    """Raise a UserError where a text's embedding is not finite."""
-    broken = (~raw.isfinite().all(dim=1)).nonzero().flatten().tolist()
+def check_finite(texts: Sequence[str], parts: Sequence[Rows]) -> None:
+    """Raise a UserError where the embedding of a text, in a part of a pass, is not finite."""
+    broken = [int(i) for part in parts for i in part["index"][~part["embeddings"].isfinite().all(dim=1)]]
     if broken:
-        raise _not_finite(len(broken), repr(texts[broken[0]]))
+        raise _not_finite(len(broken), repr(texts[min(broken)]))
 
 
 def _not_finite(count: int, first: str) -> UserError:

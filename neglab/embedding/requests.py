@@ -15,7 +15,7 @@ from neglab.data.base import ImageList
 from neglab.embedding.file_digests import chunks, number_of
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
-from neglab.parts import Rows, StoredRows
+from neglab.parts import KeyedTexts, Rows, StoredRows
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, TextEncoder
 
@@ -52,8 +52,9 @@ class TextRequest:
         return len(self.names)
 
     @cached_property
-    def prompted(self) -> tuple[list[str], Int[Tensor, " P"]]:
-        return self.prompts.expand(self.names, self.parts_of_speech)
+    def prompted(self) -> tuple[KeyedTexts, Int[Tensor, " P"]]:
+        texts, owner = self.prompts.expand(self.names, self.parts_of_speech)
+        return KeyedTexts(texts), owner
 
     def finish(self, stored: StoredRows, encoder: TextEncoder) -> None:
         texts, owner = self.prompted

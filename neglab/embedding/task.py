@@ -19,6 +19,7 @@ from neglab.data.webdataset import TarImage
 from neglab.embedding.module import EmbeddingBatches, EmbeddingJob, ImageJob, PartFolders, TextJob
 from neglab.embedding.store import Store
 from neglab.files import DamagedError, decode
+from neglab.parts import KeyedTexts
 from neglab.types import UserError
 
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -92,7 +93,7 @@ class EncodingTask(Struct):
             finished = torch.zeros(len(jobs[-1]), dtype=torch.bool)
             finished[record.finished] = True
             masks.append(finished)
-        return EmbeddingBatches(jobs, masks), PartFolders({job.name: store.at(job.name).parts for job in jobs})
+        return EmbeddingBatches(jobs, masks), PartFolders.of((job, store.at(job.name).parts) for job in jobs)
 
 
 def described(
@@ -123,7 +124,7 @@ def read_task(content: bytes) -> EncodingTask:
 
 def _content(job: EmbeddingJob) -> ImagesRecord | TextsRecord | None:
     if isinstance(job, TextJob):
-        return TextsRecord(list(job.texts), job.num_tokens.tolist())
+        return TextsRecord(list(job.texts.texts), job.num_tokens.tolist())
     if not isinstance(job, ImageJob):
         return None
     files = [_record(source) for source in job.images.sources]
@@ -151,7 +152,7 @@ def _job(record: JobRecord, backbone: Backbone) -> EmbeddingJob:
     content = record.content
     if isinstance(content, TextsRecord):
         num_tokens = torch.tensor(content.num_tokens, dtype=torch.long)
-        return TextJob(record.key, content.texts, num_tokens, backbone.tokenize, record.batch_size)
+        return TextJob(record.key, KeyedTexts(content.texts), num_tokens, backbone.tokenize, record.batch_size)
     files = content.files
     numbers = (Numbers(getattr(file, name) for file in files) for name in ("start", "size", "upright"))
     names = Texts(file.name for file in files)

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.embedding.gallery import Gallery
-from neglab.parts import StoredRows
+from neglab.parts import KeyedTexts, StoredRows
 from neglab.prompt.templates import PromptTemplates
 from neglab.types import PartOfSpeech, UserError, generator
 
@@ -69,12 +69,12 @@ class DirectTextEncoder(TokenDoor, nn.Module):
         self._names = StoredRows(folder, backbone.embedding_dim)
 
     def encode(self, names: Sequence[str], parts_of_speech: Sequence[PartOfSpeech]) -> Float[Tensor, "N D"]:
-        keys = [f"{part}:{name}" for name, part in zip(names, parts_of_speech, strict=True)]
-        if lacking := self._names.lacking(keys):
-            place = {key: i for i, key in enumerate(keys)}
-            chosen = [place[key] for key in lacking]
-            texts, owner = self.prompts.expand([names[i] for i in chosen], [parts_of_speech[i] for i in chosen])
-            embeddings = self.prompts.average(self._raw(texts), owner.to(self._device), len(chosen))
+        keys = KeyedTexts([f"{part}:{name}" for name, part in zip(names, parts_of_speech, strict=True)])
+        if len(lacking := self._names.lacking(keys)):
+            place = dict(zip(keys.texts, zip(names, parts_of_speech, strict=True), strict=True))
+            new, parts = zip(*(place[key] for key in lacking.texts), strict=True)
+            texts, owner = self.prompts.expand(new, parts)
+            embeddings = self.prompts.average(self._raw(texts), owner.to(self._device), len(new))
             self._names.add(lacking, embeddings.cpu())
         return self._names.rows(keys).to(self._device)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neglab.negative_selector.base import Fraction, NegativeSelector, check_any, lowest_per_part, quotas
 from neglab.on_device import rows_at_once
-from neglab.parts import StoredRows, tensors_digest
+from neglab.parts import KeyedTexts, StoredRows, tensors_digest
 from neglab.ranges import Count
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
@@ -77,9 +77,9 @@ class DensitySelector(NegativeSelector):
         content = tensors_digest({"embeddings": corpus.embeddings, "lengths": corpus.lengths})
         stored, positions = (
             StoredRows(self.folder / f"{content}-{self.num_neighbours}", 1),
-            list(map(str, range(len(corpus)))),
+            KeyedTexts(list(map(str, range(len(corpus))))),
         )
-        if stored.lacking(positions):
+        if len(stored.lacking(positions)):
             stored.add(positions, _sparsity(corpus.embeddings, corpus.lengths, self.num_neighbours + 1).cpu()[:, None])
         return stored.rows(positions).squeeze(1)
 

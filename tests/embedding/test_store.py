@@ -14,9 +14,10 @@ from neglab import parts as parts_module
 from neglab.columns import PathTexts
 from neglab.embedding import file_digests
 from neglab.embedding import store as store_module
+from neglab.embedding.module import PartFolders
 from neglab.embedding.store import Store, write_atomically
 from neglab.files import Document
-from neglab.parts import RowsOf, StoredRows, merge_parts, read_parts, write_part
+from neglab.parts import KeyedTexts, RowsOf, StoredRows, merge_parts, read_parts, write_part
 from neglab.types import UserError
 
 
@@ -70,23 +71,46 @@ def test_a_file_is_checked_once(tmp_path, monkeypatch):
 def test_rows_are_found_by_their_text(tmp_path):
     texts, rows = [f"text {i}" for i in range(50)], torch.randn(50, 3)
     first = StoredRows(tmp_path, 3)
-    assert first.lacking(["b", "a", "b"]) == ["b", "a"]
-    first.add(texts[:30], rows[:30])
-    first.add(texts[30:], rows[30:])
+    assert first.lacking(KeyedTexts(["b", "a", "b"])).texts == ["b", "a"]
+    first.add(KeyedTexts(texts[:30]), rows[:30])
+    first.add(KeyedTexts(texts).take(torch.arange(30, 50)), rows[30:])
     for stored in (first, StoredRows(tmp_path, 3)):
         wanted = [49, 0, 31, 0, 29]
-        assert torch.equal(stored.rows([texts[i] for i in wanted]), rows[wanted])
-        assert stored.lacking([*texts, "other"]) == ["other"]
+        assert torch.equal(stored.rows(KeyedTexts([texts[i] for i in wanted])), rows[wanted])
+        both = KeyedTexts.joined([KeyedTexts(texts), KeyedTexts(["other"])])
+        assert stored.lacking(both).texts == ["other"]
     with pytest.raises(RuntimeError, match="1 of 2 texts have no row"):
-        first.rows(["text 1", "other"])
+        first.rows(KeyedTexts(["text 1", "other"]))
+
+
+def test_the_files_of_a_pass_are_taken_over(tmp_path):
+    texts, rows = KeyedTexts([f"text {i}" for i in range(9)]), torch.randn(9, 3)
+    stored = StoredRows(tmp_path / "rows", 3)
+    stored.add(KeyedTexts(["earlier"]), torch.zeros(1, 3))
+    for index in torch.randperm(9).split(4):
+        PartFolders({"job": tmp_path / "pass"}, {"job": texts.digests})(
+            "job", {"index": index, "embeddings": rows[index]}
+        )
+    parts = read_parts(tmp_path / "pass", RowsOf(9, (3,)))
+    stored.adopt(tmp_path / "pass", parts)
+    assert not list((tmp_path / "pass").iterdir())
+    for one in (stored, StoredRows(tmp_path / "rows", 3)):
+        assert torch.equal(one.rows(texts), rows)
+        assert one.lacking(KeyedTexts(["text 3", "earlier", "other"])).texts == ["other"]
+
+
+def test_digests_may_be_as_far_apart_as_numbers_go(tmp_path):
+    digests = torch.tensor([[-(2**63), 2**63 - 1], [0, 0]])
+    StoredRows(tmp_path, 3).add(KeyedTexts(["a", "b"], digests), torch.eye(2, 3))
+    assert torch.equal(StoredRows(tmp_path, 3).rows(KeyedTexts(["b"], digests[:, 1:])), torch.eye(2, 3)[1:])
 
 
 def test_a_damaged_file_of_rows_is_lacking(tmp_path):
     stored = StoredRows(tmp_path, 3)
-    stored.add(["a"], torch.ones(1, 3))
-    stored.add(["b"], torch.zeros(1, 3))
+    stored.add(KeyedTexts(["a"]), torch.ones(1, 3))
+    stored.add(KeyedTexts(["b"]), torch.zeros(1, 3))
     next(tmp_path.iterdir()).write_bytes(b"half")
-    assert len(StoredRows(tmp_path, 3).lacking(["a", "b"])) == 1
+    assert len(StoredRows(tmp_path, 3).lacking(KeyedTexts(["a", "b"]))) == 1
 
 
 @pytest.mark.parametrize("index", [[0, 2], [0, 1, 1], [0, 1, 3]])
@@ -267,7 +291,7 @@ def test_a_part_of_something_else_is_removed(tmp_path, part):
 )
 def test_rows_of_something_else_are_removed(tmp_path, part):
     write_part(tmp_path, part)
-    assert StoredRows(tmp_path, 3).lacking(["a"]) == ["a"]
+    assert StoredRows(tmp_path, 3).lacking(KeyedTexts(["a"])).texts == ["a"]
     assert not list(tmp_path.iterdir())
 
 
