@@ -18,6 +18,7 @@ SMALL = {
     "gpu": {
         "device": "cpu",
         "images": 48,
+        "road_images": 24,
         "classes": 3,
         "words": 40,
         "model": MINI,
@@ -54,7 +55,7 @@ SMALL = {
     "text_bank": {"backbone": ["backbone=mini"], "every": 7000, "plain_every": 2},
     "tokenising": {"every": 700},
 }
-SLOW = {"gpu", "sweep", "serve"}  # whole runs; one mines the whole corpus
+SLOW = {"sweep", "serve"}  # whole runs; one mines the whole corpus
 
 
 def test_all_are_tried(monkeypatch):
@@ -106,5 +107,5 @@ def test_what_a_machine_cannot_do_is_left_out_of_the_gpus_benchmark(monkeypatch,
     monkeypatch.setattr(benchmark, "SHARED_MEMORY", tmp_path)
     benchmark.check_room(benchmark.Sizes(workers=0))
     monkeypatch.setattr(benchmark.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**26))
-    with pytest.raises(SystemExit, match=r"16 workers hand on up to 8\.6 GiB .* has 0\.1 GiB\. Enlarge it"):
+    with pytest.raises(SystemExit, match=r"16 workers hand on up to 4\.3 GiB .* has 0\.1 GiB\. Enlarge it"):
         benchmark.check_room(benchmark.Sizes())

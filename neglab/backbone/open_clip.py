@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import open_clip
 import torch
-from jaxtyping import Int, Int64
+from jaxtyping import Float, Int, Int64
 from open_clip.tokenizer import get_clean_fn
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
@@ -172,7 +172,7 @@ class OpenCLIPBackbone(Backbone):
     def _shortened_road(self, token_embeddings: Tensor, end: Tensor) -> Tensor:
         tower, length = self._tower, token_embeddings.shape[1]
         hidden = token_embeddings + tower.positional_embedding[:length]
-        hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
+        hidden = tower.transformer(hidden, attn_mask=_aligned(tower.attn_mask[:length, :length]))
         return self._projected(hidden[torch.arange(len(hidden), device=hidden.device), end])
 
     def _packed_road(self, beginnings: Tensor, endings: Tensor, end: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class OpenCLIPBackbone(Backbone):
         tokens = torch.cat([beginnings[:, None].expand(*shape, -1, -1), packs.expand(*shape, -1, -1)], dim=2)
         hidden = tokens.flatten(0, 1) + self._tower.positional_embedding[positions]
         mask = hidden.new_zeros(unseen.shape).masked_fill(unseen, -math.inf)
-        hidden = self._tower.transformer(hidden, attn_mask=mask).unflatten(0, shape)
+        hidden = self._tower.transformer(hidden, attn_mask=_aligned(mask)).unflatten(0, shape)
         return self._projected(hidden[:, pack, place])
 
     def _projected(self, hidden: Tensor) -> Tensor:
@@ -229,6 +229,11 @@ def _layout(end: Int[Tensor, " N"], begin: int) -> tuple[Tensor, ...]:
     owners = torch.cat([torch.full((begin,), -1), owner])
     seen = (positions <= positions[:, None]) & ((owners == owners[:, None]) | (owners == -1))
     return slots.T[:, owner], offset, positions, ~seen, rank % num_packs, start[rank // num_packs] + end
+
+
+def _aligned(mask: Float[Tensor, "L L"]) -> Float[Tensor, "L L"]:
+    """With rows that begin at multiples of 16 bytes: a GPU's fastest attention takes no others."""
+    return pad(mask, (0, -len(mask) % 8))[:, : len(mask)]
 
 
 def _counted(lengths: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " K"]:
