@@ -289,8 +289,8 @@ def measure(**given: Any) -> Figure:
         take(texts := {}, "text bank", lambda: encoder.embed({}, [words]))
         times, difference, cosines = image_times(folder / "few", few, sizes, kept)
         times |= texts
-        for name, options in WHOLE_ROADS.items():
-            work = partial(parts_of, WHOLE, sizes, many, folder / name, kept, options)
+        for i, (name, options) in enumerate(WHOLE_ROADS.items()):
+            work = partial(parts_of, WHOLE, sizes, many, folder / f"store{i}", kept, options)
             take(times, name, lambda: stages.update({name: evaluate(work()).times}))  # noqa: B023
         for method in METHODS:
             work = partial(parts_of, method, sizes, few, folder / "few" / "images", kept)

@@ -45,7 +45,7 @@ def test_a_killed_run_goes_on(overrides, benchmark, tmp_path, workload):
     trainer = [] if "trainer=cpu2" in arguments else ["trainer=cpu"]
     if arguments[0] == "learn":
         common = [text for text in common if not text.startswith(("ood_datasets", "corpus"))]
-        arguments = [*arguments, f"id_images.dataset.root={benchmark}/id"]
+        arguments = [*arguments, f"id_images.dataset.root={benchmark}/id", "data.allow_shared=true"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()

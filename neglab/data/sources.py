@@ -192,6 +192,9 @@ class JoinedSources(Sources):
     def __iter__(self) -> Iterator[ImageSource]:
         return chain.from_iterable(self.parts)
 
+    def upright(self) -> "JoinedSources":
+        return JoinedSources([part.upright() for part in self.parts])
+
     def files(self) -> tuple[PathTexts, Int64[np.ndarray, " N"] | None]:
         found = [part.files() for part in self.parts]
         files = PathTexts(chain.from_iterable(texts.pairs() for texts, _ in found))

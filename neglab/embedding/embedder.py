@@ -71,10 +71,14 @@ class Loading:
 
     @property
     def by_device(self) -> dict[str, str]:
-        """What the device does of reading images, as it stands in their keys in the store; empty: nothing."""
-        if self.decode == "device":
-            return {"decode": self.decode}
-        return {} if self.resize == "pillow" else {"resize": self.resize}
+        return done_by_device(self.resize, self.decode)
+
+
+def done_by_device(resize: str, decode: str) -> dict[str, str]:
+    """What the device does of reading images, as it stands in their keys in the store; empty: nothing."""
+    if decode == "device":  # which resizes then too
+        return {"decode": decode}
+    return {} if resize == "pillow" else {"resize": resize}
 
 
 Request = TypeVar("Request", TextRequest, ImageRequest)

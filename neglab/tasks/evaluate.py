@@ -17,6 +17,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from neglab.compose import Kept, build
+from neglab.embedding.embedder import done_by_device
 from neglab.logger.base import Job, RunLogger
 from neglab.modules.products import KeptProducts
 from neglab.pipeline import Evaluation, evaluate
@@ -144,8 +145,8 @@ def setting_digests(config: DictConfig, with_stream: bool) -> dict[str, str]:
         settings["stream"].pop("seed", None)
     left_out = (*CIRCUMSTANCES, "run", "published", "experiment", *([] if with_stream else ["stream"]))
     own = {key: value for key, value in settings.items() if key not in left_out}
-    chosen = {key: config.data.get(key, "pillow") for key in READING}
-    own |= {f"data.{key}": value for key, value in chosen.items() if value != "pillow"}
+    by_device = done_by_device(*(config.data.get(key, "pillow") for key in READING))
+    own |= {f"data.{key}": value for key, value in by_device.items()}
     return {"config": _digest(own), "benchmark": _digest([settings["id_dataset"], settings["ood_datasets"]])}
 
 

@@ -160,3 +160,5 @@ def test_joined_files_are_looked_up_without_an_object_each(files, tmp_path, monk
     monkeypatch.setattr(JoinedSources, "__iter__", None)
     found, numbers = JoinedSources(parts).files()
     assert found == expected[0] and numbers.tolist() == expected[1].tolist() == [0, 1, 2, -1, 3, 4, 5, 6]
+    turned, _ = JoinedSources(parts).upright().files()
+    assert turned == found

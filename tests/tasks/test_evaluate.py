@@ -36,6 +36,9 @@ def test_reading_by_the_device_is_a_setting_of_its_own_and_other_keys_of_loading
     configs = [config(*more) for more in ((), ("data.num_workers=3",), (chosen,))]
     plain, workers, device = (setting_digests(one, False) for one in configs)
     assert plain == workers and plain["config"] != device["config"] and plain["benchmark"] == device["benchmark"]
+    if chosen == "data.decode=device":  # which resizes then, whatever is said
+        both = setting_digests(config(chosen, "data.resize=device"), False)
+        assert both == device
     written = [describe(one)["overrides"] for one in configs]
     assert chosen in written[2] and written[2].replace(f" {chosen}", "") == written[0] == written[1]
 
