@@ -190,7 +190,8 @@ class KeyedTexts:
         return torch.from_numpy(np.frombuffer(bytearray(content), dtype=np.int64)).view(-1, 2).T.contiguous()
 
     def take(self, positions: Int[Tensor, " K"]) -> "KeyedTexts":
-        return KeyedTexts([self.texts[i] for i in positions.tolist()], self.digests[:, positions])
+        chosen: list[int] = positions.tolist()
+        return KeyedTexts([self.texts[i] for i in chosen], self.digests[:, positions])
 
 
 class StoredRows:
@@ -212,8 +213,9 @@ class StoredRows:
         is_wanted = torch.ones(len(texts), dtype=torch.bool)
         for _, is_here, _ in self._matches(texts):
             is_wanted &= ~is_here
+        wanted: list[int] = is_wanted.nonzero().flatten().tolist()
         first: dict[str, int] = {}
-        for i in is_wanted.nonzero().flatten().tolist():
+        for i in wanted:
             first.setdefault(texts.texts[i], i)
         return texts.take(torch.tensor([*first.values()], dtype=torch.long))
 

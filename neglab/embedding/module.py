@@ -171,8 +171,8 @@ class TextJob(EmbeddingJob):
         return list(self.num_tokens.argsort(stable=True).split(self.batch_size))
 
     def load(self, index: Int[Tensor, " B"]) -> EmbeddingBatch:
-        texts = self.texts.texts
-        ids, end = self.tokenize([texts[i] for i in index.tolist()])
+        texts, chosen = self.texts.texts, list[int](index.tolist())
+        ids, end = self.tokenize([texts[i] for i in chosen])
         return EmbeddingBatch(self.name, index, torch.ones(len(index), dtype=torch.bool), None, ids, end)
 
 

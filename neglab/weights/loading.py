@@ -14,11 +14,19 @@ MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: so
 
 @contextmanager
 def fixed_random_weights() -> Iterator[None]:
-    """What a library draws while it builds a network comes from one seed; the global state is untouched."""
+    """What a library draws while it builds a network comes from one seed, and what it leaves as memory was is NaN.
+
+    open_clip leaves CoCa's last projection so, which embeddings do not need. The global state is untouched.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the GPUs too.
         torch.default_generator.manual_seed(RANDOM_WEIGHTS_SEED)
-        yield
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def brief(error: Exception | str) -> str:
