@@ -7,10 +7,11 @@ from hydra.utils import instantiate
 from torch.nn.functional import normalize
 
 from benchmarks.figure import Figure, Ratio, report, seconds
-from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
+from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
 from neglab.embedding.module import EmbeddingModule, TextJob
-from neglab.parts import KeyedTexts
+from neglab.text_rows import KeyedTexts
+from neglab.weights.word_ids import WordIds
 
 BATCH_SIZE = 1024
 VIT_B16 = ("backbone=open_clip", "backbone.model=ViT-B-16", "backbone.pretrained=null")

@@ -4,10 +4,11 @@ import torch
 from hydra.utils import instantiate
 
 from benchmarks.figure import Figure, Ratio, report, seconds
-from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
+from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
 from neglab.embedding.module import TextJob
-from neglab.parts import KeyedTexts
+from neglab.text_rows import KeyedTexts
+from neglab.weights.word_ids import WordIds
 
 BATCH_SIZE = 1024
 

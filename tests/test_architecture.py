@@ -26,6 +26,7 @@ LEVELS = [
     {"files", "mistakes"},
     {"mapped"},
     {"parts", "places"},
+    {"text_rows"},
     {"weights"},
     {"wordnet", "backbone", "inversion", "pages"},
     {"context", "chat", "saved_config"},

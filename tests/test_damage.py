@@ -39,13 +39,14 @@ from neglab.detector.saved import Recipe, Settings, read_detector, write_detecto
 from neglab.embedding.jpegs import Undecoded
 from neglab.embedding.store import Store
 from neglab.modules.training_state import TrainingState
-from neglab.parts import KeyedTexts, RowsOf, StoredRows, read_parts, write_part
+from neglab.parts import RowsOf, read_parts, write_part
 from neglab.report.runs import _read_environment
 from neglab.results.aggregate import AVERAGED, read_results
 from neglab.results.examples import COLUMNS, read_examples
 from neglab.results.score_tables import read_scores, write_scores
 from neglab.stream.file import FileStream
 from neglab.tasks.compare_filters import read_verdicts
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import ScoredPair, ScoreTable, UserError
 
 GROUPS = {"backbone": {"_target_": "a"}, "prompt": {}, "score": {"x": [1, 2.5, None]}}

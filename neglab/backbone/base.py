@@ -297,5 +297,4 @@ class Backbone(PatchEncoding, nn.Module, ABC):
 
 
 def _chunks(texts: Sequence[str]) -> list[Sequence[str]]:
-    """Of texts to tokenize."""
     return [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]

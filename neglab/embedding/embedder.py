@@ -29,10 +29,11 @@ from neglab.embedding.store import Entry, Manifest, Store
 from neglab.embedding.task import described
 from neglab.embedding.text_encoder import DirectTextEncoder, TokenDoor
 from neglab.embedding.unreadable import readable
-from neglab.parts import KeyedTexts, Rows, RowsOf, StoredRows, check_complete, read_parts
+from neglab.parts import Rows, RowsOf, check_complete, read_parts
 from neglab.passes.prediction import Devices
 from neglab.prompt.templates import SLOT, PromptTemplates
 from neglab.ranges import Count, CountOrZero
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import LabelledEmbeddings, LabelSet, PartOfSpeech, Words
 
 AS_GIVEN = PromptTemplates([SLOT], [SLOT], normalise_before_mean=True)

@@ -19,8 +19,9 @@ from torchvision.transforms.functional import pil_to_tensor
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image, read_undecoded
 from neglab.embedding.jpegs import Undecoded
-from neglab.parts import KeyedTexts, with_digests, write_part
+from neglab.parts import write_part
 from neglab.passes.part_writer import Rows
+from neglab.text_rows import KeyedTexts, with_digests
 from neglab.types import UserError
 from neglab.weights.pixels import Pictures, Pixels
 

@@ -15,8 +15,9 @@ from neglab.data.base import ImageList
 from neglab.embedding.file_digests import chunks, number_of
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
-from neglab.parts import KeyedTexts, Rows, StoredRows
+from neglab.parts import Rows
 from neglab.prompt.templates import PromptTemplates
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import PartOfSpeech, TextEncoder
 
 

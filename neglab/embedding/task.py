@@ -19,7 +19,7 @@ from neglab.data.webdataset import TarImage
 from neglab.embedding.module import EmbeddingBatches, EmbeddingJob, ImageJob, PartFolders, TextJob
 from neglab.embedding.store import Store
 from neglab.files import DamagedError, decode
-from neglab.parts import KeyedTexts
+from neglab.text_rows import KeyedTexts
 from neglab.types import UserError
 
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]

@@ -13,8 +13,8 @@ from torch.nn.functional import normalize
 
 from neglab.backbone.base import Backbone
 from neglab.embedding.gallery import Gallery
-from neglab.parts import KeyedTexts, StoredRows
 from neglab.prompt.templates import PromptTemplates
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import PartOfSpeech, UserError, generator
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from neglab.negative_selector.base import Fraction, NegativeSelector, check_any, lowest_per_part, quotas
 from neglab.on_device import rows_at_once
-from neglab.parts import KeyedTexts, StoredRows, tensors_digest
+from neglab.parts import tensors_digest
 from neglab.ranges import Count
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import LabelledEmbeddings, LabelSet, UserError, Words
 
 CHUNK_ELEMENTS = 2**24  # distances held at once: 64 MiB

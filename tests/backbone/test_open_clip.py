@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
-from neglab.backbone.open_clip import OpenCLIPBackbone, WordIds
+from neglab.backbone.open_clip import OpenCLIPBackbone
 from neglab.compose import compose
 from neglab.config_files import configs_folder
 from neglab.types import UserError
 from neglab.weights.filling import Filling
 from neglab.weights.precision import warn_of_half_precision_on_a_cpu
+from neglab.weights.word_ids import WordIds
 
 WIDTH = {"embed_dim": 64, "text_cfg": {"width": 64, "heads": 2, "layers": 2}}
 VISION = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}

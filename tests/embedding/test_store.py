@@ -17,7 +17,8 @@ from neglab.embedding import store as store_module
 from neglab.embedding.module import PartFolders
 from neglab.embedding.store import Store, write_atomically
 from neglab.files import Document
-from neglab.parts import KeyedTexts, RowsOf, StoredRows, merge_parts, read_parts, write_part
+from neglab.parts import RowsOf, merge_parts, read_parts, write_part
+from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import UserError
 
 
