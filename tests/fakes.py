@@ -7,7 +7,7 @@ from pathlib import Path
 import open_clip
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
@@ -123,3 +123,16 @@ class TextVectors(NoEncoder):
 def read_csv(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def stored(store):
+    """What a store holds: the bytes of entries, and rows of texts by their digests, in however many files they lie."""
+    found = {}
+    for path in sorted(store.rglob("*.safetensors")):
+        if path.parent.name == "parts":
+            part = load_file(path)
+            rows = dict(zip(map(tuple, part["digests"].T.tolist()), part["embeddings"].tolist(), strict=True))
+            found.setdefault(path.parent.relative_to(store), {}).update(rows)
+        else:
+            found[path.relative_to(store)] = path.read_bytes()
+    return found

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import fakes
 import pytest
 
 KILLS = 4
@@ -60,8 +61,5 @@ def test_a_killed_run_goes_on(overrides, benchmark, tmp_path, workload):
     finish(killed, [*arguments, *common, *trainer])
     for name in files:
         assert (killed / "run" / name).read_bytes() == (whole / "run" / name).read_bytes(), name
-    stored = [
-        {path.relative_to(folder): path.read_bytes() for path in (folder / "store/embeddings").rglob("*.safetensors")}
-        for folder in (whole, killed)
-    ]
+    stored = [fakes.stored(folder / "store/embeddings") for folder in (whole, killed)]
     assert stored[0] == stored[1] and stored[0]
