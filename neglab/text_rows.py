@@ -13,6 +13,8 @@ from torch import Tensor
 from neglab.mapped import Rows
 from neglab.parts import NOTHING, read_parts, write_part
 
+LARGE_BYTES = 32 * 2**20  # of rows, in a file that is worth to be taken over
+
 
 def with_digests(rows: Rows, digests: Int[Tensor, "2 N"]) -> Rows:
     """Rows in the order in which `StoredRows` finds them by the digests of their texts."""
@@ -95,17 +97,27 @@ class StoredRows:
         return rows
 
     def add(self, texts: KeyedTexts, rows: Float[Tensor, "N D"]) -> None:
-        known, part = self._parts, with_digests({"embeddings": rows}, texts.digests)
-        write_part(self.folder, part)
-        known.append(part)
+        self._write(texts.digests, rows)
 
     def adopt(self, folder: Path, parts: Sequence[Rows]) -> None:
-        """Take over the files of a pass, each with the digests of its texts, and what was read of them."""
-        known = self._parts
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.safetensors"):
-            path.replace(self.folder / path.name)
-        known.extend(parts)
+        """Take over the files of a pass, each with the digests of its texts, and what was read of them.
+
+        Small ones, which a slow machine leaves by the dozen, become one.
+        """
+        if sum(part["embeddings"].nbytes for part in parts) < LARGE_BYTES * len(parts):
+            digests = torch.cat([part["digests"] for part in parts], dim=1)
+            self._write(digests, torch.cat([part["embeddings"] for part in parts]))
+        else:
+            known = self._parts
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.glob("*.safetensors"):
+                path.replace(self.folder / path.name)
+            known.extend(parts)
+
+    def _write(self, digests: Int[Tensor, "2 N"], rows: Float[Tensor, "N D"]) -> None:
+        known, part = self._parts, with_digests({"embeddings": rows}, digests)
+        write_part(self.folder, part)
+        known.append(part)
 
     @cached_property
     def _parts(self) -> list[Rows]:

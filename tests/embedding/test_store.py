@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from neglab import parts as parts_module
+from neglab import text_rows
 from neglab.columns import PathTexts
 from neglab.embedding import file_digests
 from neglab.embedding import store as store_module
@@ -84,17 +85,16 @@ def test_rows_are_found_by_their_text(tmp_path):
         first.rows(KeyedTexts(["text 1", "other"]))
 
 
-def test_the_files_of_a_pass_are_taken_over(tmp_path):
+@pytest.mark.parametrize(("large", "num_files"), [(0, 3), (10**6, 1)])
+def test_the_files_of_a_pass_are_taken_over_and_small_ones_become_one(tmp_path, monkeypatch, large, num_files):
+    monkeypatch.setattr(text_rows, "LARGE_BYTES", large)
     texts, rows = KeyedTexts([f"text {i}" for i in range(9)]), torch.randn(9, 3)
-    stored = StoredRows(tmp_path / "rows", 3)
+    stored, sink = StoredRows(tmp_path / "rows", 3), PartFolders({"job": tmp_path / "pass"}, {"job": texts.digests})
     stored.add(KeyedTexts(["earlier"]), torch.zeros(1, 3))
     for index in torch.randperm(9).split(4):
-        PartFolders({"job": tmp_path / "pass"}, {"job": texts.digests})(
-            "job", {"index": index, "embeddings": rows[index]}
-        )
-    parts = read_parts(tmp_path / "pass", RowsOf(9, (3,)))
-    stored.adopt(tmp_path / "pass", parts)
-    assert not list((tmp_path / "pass").iterdir())
+        sink("job", {"index": index, "embeddings": rows[index]})
+    stored.adopt(tmp_path / "pass", read_parts(tmp_path / "pass", RowsOf(9, (3,))))
+    assert len(list((tmp_path / "rows").iterdir())) == num_files + 1
     for one in (stored, StoredRows(tmp_path / "rows", 3)):
         assert torch.equal(one.rows(texts), rows)
         assert one.lacking(KeyedTexts(["text 3", "earlier", "other"])).texts == ["other"]
