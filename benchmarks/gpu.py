@@ -253,9 +253,7 @@ def image_times(
     if sizes.compile:
         compiled = parts_of(WHOLE, sizes, own, folder / "images", kept, ["backbone.compile=true"]).backbone
         compiled = compiled.to(sizes.device)
-        full = replace(
-            sizes, images=-(-sizes.road_images // sizes.batch) * sizes.batch
-        )  # a pass fills its last batch up
+        full = replace(road, images=-(-road.images // sizes.batch) * sizes.batch)  # a pass fills its last batch up
         take(times, "compiling", lambda: forward(compiled, pixels, replace(sizes, images=sizes.batch)))
         if "compiling" in times:
             take(times, "compiled forward", lambda: forward(compiled, pixels, full))
