@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from threading import Lock
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 # CLIP's own pattern, for printable ASCII in lower case.
 ASCII_TOKENS = "'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^ a-z0-9]+"
 TEXT_ENDS = "\0"  # a word that no text has
+LEARNING = Lock()  # what is known only grows, so that reading needs none
 
 
 class WordIds:
@@ -46,7 +48,8 @@ class WordIds:
     def padded(self, texts: Sequence[str]) -> Int[Tensor, "N L"]:
         """Equal to open_clip's call: begin, text and end, longer texts cut, filled up with zeros."""
         words = self._words_of(texts)
-        self._learn({*words}.difference(self._number))
+        if new := {*words}.difference(self._number):
+            self._learn(new)
         numbers = np.fromiter(map(self._number.__getitem__, words), np.int64, len(words))
         starts, lengths = self._ends[numbers], np.diff(self._ends)[numbers]
         flat = self._ids[np.repeat(starts, lengths) + _counted(lengths)]
@@ -71,15 +74,17 @@ class WordIds:
             words.append(TEXT_ENDS)
         return words
 
-    def _learn(self, new: Iterable[str]) -> None:
+    def _learn(self, words: Iterable[str]) -> None:
         """Keep the ids of these words, each equal to open_clip's `encode`."""
-        new = list(new)
-        plain = [word for word in new if _is_plain(word)]
-        encoded = dict(zip(plain, self._words.encode_batch_fast(plain, add_special_tokens=False), strict=True))
-        ids = [encoded[word].ids if word in encoded else self.tokenizer.encode(word) for word in new]
-        self._number.update(zip(new, range(len(self._number), len(self._number) + len(new)), strict=True))
-        self._ids = np.concatenate([self._ids, np.fromiter(chain.from_iterable(ids), np.int64)])
-        self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum([*map(len, ids)], dtype=np.int64)])
+        with LEARNING:
+            new = [word for word in words if word not in self._number]
+            plain = [word for word in new if _is_plain(word)]
+            encoded = dict(zip(plain, self._words.encode_batch_fast(plain, add_special_tokens=False), strict=True))
+            ids = [encoded[word].ids if word in encoded else self.tokenizer.encode(word) for word in new]
+            self._ids = np.concatenate([self._ids, np.fromiter(chain.from_iterable(ids), np.int64)])
+            self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum([*map(len, ids)], dtype=np.int64)])
+            first = len(self._number)
+            self._number.update(zip(new, range(first, first + len(new)), strict=True))
 
 
 def _counted(lengths: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " K"]:

@@ -4,7 +4,10 @@ import pickle
 import random
 import re
 import shutil
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import fakes
 import open_clip
@@ -148,6 +151,17 @@ def test_tokens_are_the_librarys_own():
     noise = ["".join(draw.choices(printable, k=draw.randrange(60))) for _ in range(1000)]
     texts = [*ODD_TEXTS, *noise, *(f"This is a {word} photo." for text in ODD_TEXTS for word in text.split())]
     assert torch.equal(WordIds(open_clip.SimpleTokenizer()).padded(texts), open_clip.SimpleTokenizer()(texts))
+
+
+def test_threads_may_tokenize_at_once(request):
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-5)
+    own, library = WordIds(open_clip.SimpleTokenizer()), open_clip.SimpleTokenizer()
+    draw = random.Random(0)
+    lists = [["".join(draw.choices("aeiounst ", k=30)) for _ in range(50)] for _ in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(own.padded, lists))
+    assert all(torch.equal(ids, library(texts)) for ids, texts in zip(found, lists, strict=True))
 
 
 def test_words_are_taken_apart_for_clips_tokenizer_alone():
