@@ -161,8 +161,11 @@ def _layout(end: Int[Tensor, " N"], begin: int) -> tuple[Tensor, ...]:
 
 
 def _aligned(mask: Float[Tensor, "L L"]) -> Float[Tensor, "L L"]:
-    """With rows that begin at multiples of 16 bytes: a GPU's fastest attention takes no others."""
-    return pad(mask, (0, -len(mask) % 8))[:, : len(mask)]
+    """With rows that begin at multiples of 16 bytes: a GPU's fastest attention takes no others.
+
+    There is always a gap between rows: masks with and without one would be two kinds for torch.compile.
+    """
+    return pad(mask, (0, 8 - len(mask) % 8))[:, : len(mask)]
 
 
 def _load(model: str, pretrained: str | None) -> tuple[nn.Module, ImageTransform, Any]:

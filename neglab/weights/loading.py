@@ -14,7 +14,7 @@ MESSAGE_LENGTH = 300  # characters of a library's own error that a user sees: so
 
 @contextmanager
 def fixed_random_weights() -> Iterator[None]:
-    """What a library draws while it builds a network comes from one seed, and what it leaves as memory was is NaN.
+    """What a library draws while it builds a network comes from one seed, and what it leaves unset is NaN.
 
     open_clip leaves CoCa's last projection so, which embeddings do not need. The global state is untouched.
     """

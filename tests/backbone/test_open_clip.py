@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -20,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch._dynamo.utils import counters
 from torch.nn.functional import normalize
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
@@ -449,6 +451,14 @@ def test_every_yaml_names_a_model_and_weights_that_open_clip_knows(path):
     assert config.model.endswith("-quickgelu") == weights.get("quick_gelu", False)
     headed = {int(number) for number in re.findall(r"images of (\d+)", path.read_text())}
     assert headed <= {open_clip.get_model_config(config.model)["vision_cfg"]["image_size"]}
+
+
+@pytest.mark.slow
+def test_one_graph_serves_texts_of_all_lengths(tiny_model):
+    compiled, before = load(tiny_model, compile=True), Counter(counters["stats"])
+    for length in (1, 5, 6, 7, 12):  # of 8 tokens too, whose mask needs no filling up
+        compiled.encode_text([" ".join(["cat"] * length)] * 4)
+    assert counters["stats"]["unique_graphs"] - before["unique_graphs"] == 1
 
 
 @pytest.mark.slow
