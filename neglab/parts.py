@@ -104,6 +104,12 @@ def check_complete(parts: Sequence[Rows], num_rows: int) -> None:
         )
 
 
+def not_finite(parts: Sequence[Rows]) -> list[int]:
+    """Which rows of a pass are NaN or infinite, rising."""
+    broken = [part["index"][~part["embeddings"].isfinite().all(dim=1)] for part in parts]
+    return torch.cat(broken).sort().values.tolist()
+
+
 class MappedRows:
     """The rows of a finished pass, left on disk since they are too many for memory; a batch is copied when asked for.
 

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from neglab.backbone.base import Backbone, ImageTransform
 from neglab.data.base import ImageList, UnreadableImageError, read_image, read_undecoded
 from neglab.embedding.jpegs import Undecoded
-from neglab.parts import write_part
+from neglab.parts import not_finite, write_part
 from neglab.passes.part_writer import Rows
 from neglab.text_rows import KeyedTexts, with_digests
 from neglab.types import UserError
@@ -266,9 +266,8 @@ class EmbeddingModule(L.LightningModule):
 
 def check_finite(texts: Sequence[str], parts: Sequence[Rows]) -> None:
     """Raise a UserError where the embedding of a text, in a part of a pass, is not finite."""
-    broken = [int(i) for part in parts for i in part["index"][~part["embeddings"].isfinite().all(dim=1)]]
-    if broken:
-        raise _not_finite(len(broken), repr(texts[min(broken)]))
+    if broken := not_finite(parts):
+        raise _not_finite(len(broken), repr(texts[broken[0]]))
 
 
 def _not_finite(count: int, first: str) -> UserError:

@@ -15,7 +15,7 @@ from neglab.data.base import ImageList
 from neglab.embedding.file_digests import chunks, number_of
 from neglab.embedding.module import ImageJob
 from neglab.embedding.store import Store
-from neglab.parts import Rows
+from neglab.parts import Rows, not_finite
 from neglab.prompt.templates import PromptTemplates
 from neglab.text_rows import KeyedTexts, StoredRows
 from neglab.types import PartOfSpeech, TextEncoder
@@ -142,8 +142,7 @@ class ImageRequest:
         return len(self.images)
 
     def finish(self, parts: Sequence[Rows]) -> None:
-        broken = [part["index"][~part["embeddings"].isfinite().all(dim=1)] for part in parts]
-        reasons = self.job.unreadable(torch.cat(broken).sort()[0].tolist())
+        reasons = self.job.unreadable(not_finite(parts))
         rows = ({"index": part["index"], "embeddings": self._kept(part["embeddings"])} for part in parts)
         self.entry.write_parts(rows, (len(self), self.width), reasons)
 
